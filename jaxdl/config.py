@@ -1,0 +1,43 @@
+"""What experiments can be told on the command line, whatever they teach.
+
+A lesson's own configuration extends one of these; the text below a field is its --help.
+"""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """The fields that every experiment has."""
+
+    seed: int = 0
+    """names the run: the same seed gives the same bits"""
+    run_dir: str | None = None
+    """directory to write to; by default runs/<lesson>/<time>"""
+    debug: bool = False
+    """show where in the program an error came from"""
+
+
+@dataclass(frozen=True)
+class ImageConfig(RunConfig):
+    """The fields of an experiment on a set of small images."""
+
+    dataset: str = "digits"
+    """digits (needs no download), mnist or fashion_mnist"""
+    data_dir: str | None = None
+    """where tensorflow-datasets has prepared the set; by default $TFDS_DATA_DIR"""
+    image_size: int = 28
+    """height and width that images are resized to, in pixels"""
+    epochs: int | None = None
+    """passes over the training images; by default the course's number, and 40 times as
+    many for the 42 times fewer digits"""
+
+    course_epochs: ClassVar[int] = 5
+
+    @property
+    def passes(self) -> int:
+        """How many epochs to train: `epochs`, or the default for the data set."""
+        if self.epochs is not None:
+            return self.epochs
+        return self.course_epochs * (40 if self.dataset == "digits" else 1)

@@ -1,0 +1,176 @@
+"""The training loop that most runs need, made of the parts in `jaxdl.training`.
+
+Another loop is as easily written from the same parts: this one is meant to be read.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, PRNGKeyArray, PyTree
+
+from jaxdl.progress import is_due, reporting, spell
+from jaxdl.training import (
+    Metrics,
+    Steps,
+    TrainState,
+    TrainStep,
+    check_batch_size,
+    choose_driver,
+    compiled,
+    epoch_batches,
+    loop_steps,
+    make_evaluation,
+    num_examples,
+    scan_steps,
+    steps_per_epoch,
+)
+
+EvalStep = Callable[[TrainState, PyTree, Array], Metrics]
+Record = dict[str, float]
+Callback = Callable[[int, TrainState, Record], None]
+History = dict[str, np.ndarray]
+
+STEPS_A_REPORT = 100
+"""compiled steps between two updates of the progress bar"""
+
+
+def fit(
+    state: TrainState,
+    train_step: TrainStep,
+    data: PyTree,
+    key: PRNGKeyArray,
+    *,
+    epochs: int,
+    batch_size: int,
+    eval_step: EvalStep | None = None,
+    held_out: Mapping[str, PyTree] | None = None,
+    drop_last: bool = False,
+    driver: Literal["auto", "scan", "loop"] = "auto",
+    callbacks: Sequence[Callback] = (),
+    show: bool = True,
+) -> tuple[TrainState, History]:
+    """Trains until `epochs` passes over `data` are done, counted from step 0.
+
+    After each epoch `eval_step` measures every set of `held_out`, and each callback
+    gets the epoch (from 1), the state and the epoch's record: means over its examples,
+    by names such as "train/loss" and "test/accuracy". The training metrics are those
+    met on the way, each before its own update.
+
+    The result is that of `make_epoch(train_step, batch_size)` called `epochs` times
+    with this key: the same bits, for the same driver.
+
+    Returns:
+      the trained state, and the records as arrays over epochs.
+
+    Raises:
+      ValueError: `epochs` or `batch_size` below 1, `batch_size` above the number of
+        examples, `held_out` without `eval_step`, a state in the middle of an epoch.
+      FloatingPointError: a loss that is NaN or infinite; the message tells the step.
+    """
+    n = num_examples(data)
+    check_batch_size(batch_size, n)
+    epoch_steps = steps_per_epoch(n, batch_size, drop_last)
+    done, position = divmod(int(state.step), epoch_steps)
+    if epochs < 1:
+        raise ValueError(f"epochs={epochs} is below 1")
+    if position:
+        raise ValueError(f"step {state.step} is {position} steps into an epoch")
+    if held_out and eval_step is None:
+        raise ValueError(f"held_out={list(held_out)} needs an eval_step")
+
+    state, data, held_out = jax.device_put((state, data, dict(held_out or {})))
+    state = jax.tree.map(jnp.copy, state)  # steps are given theirs: keep the caller's
+    order_key, step_key = jax.random.split(key)
+    order = compiled(epoch_batches, static_argnums=(2, 3))
+    steps = _compile(train_step, driver, state, data, batch_size, key)
+    evaluate = compiled(make_evaluation(eval_step, batch_size)) if eval_step else None
+
+    records: list[Record] = []
+    with reporting((epochs - done) * epoch_steps, show=show) as report:
+        for epoch in range(done + 1, epochs + 1):
+            full, last = jax.device_get(order(order_key, epoch - 1, n, batch_size))
+            met: list[tuple[int, Metrics]] = []
+            for batches in _parts(full, last[: 0 if drop_last else None]):
+                state, metrics = steps(state, data, batches, step_key)
+                metrics = jax.device_get(metrics)
+                _check_finite(metrics["loss"], epoch, int(state.step) - len(batches))
+                met.append((batches.shape[1], metrics))
+                newest = {name: float(np.mean(v)) for name, v in metrics.items()}
+                report.advance(len(batches), f"epoch {epoch}/{epochs}  {spell(newest)}")
+
+            record = {f"train/{name}": v for name, v in _means(met).items()}
+            for split, examples in held_out.items():
+                assert evaluate is not None
+                measured = jax.device_get(evaluate(state, examples))
+                record |= {
+                    f"{split}/{name}": float(v) for name, v in _loss_first(measured)
+                }
+            records.append(record)
+            if is_due(epoch, epochs):
+                report.line(f"epoch {epoch}/{epochs}  {spell(record)}")
+            for callback in callbacks:
+                callback(epoch, state, record)
+
+    names = records[0] if records else {}
+    return state, {name: np.array([r[name] for r in records]) for name in names}
+
+
+def _compile(
+    train_step: TrainStep,
+    driver: Literal["auto", "scan", "loop"],
+    state: TrainState,
+    data: PyTree,
+    batch_size: int,
+    key: PRNGKeyArray,
+) -> Steps:
+    if driver == "auto":
+        batch = jax.tree.map(lambda x: x[:batch_size], data)
+        driver = choose_driver(train_step, state, batch, key)
+    if driver == "loop":
+        return loop_steps(train_step)
+    return compiled(scan_steps(train_step), donate_argnums=0)
+
+
+def _parts(full: np.ndarray, last: np.ndarray) -> Iterator[np.ndarray]:
+    """Cuts an epoch into runs of steps to report between, of equal lengths if it can.
+
+    Every length is compiled once more, so a few more or fewer steps a run are cheaper.
+    """
+    few = -(-len(full) // STEPS_A_REPORT)
+    even = (parts for parts in range(few, 2 * few) if len(full) % parts == 0)
+    yield from np.array_split(full, next(even, few))
+    if len(last):
+        yield last[None]
+
+
+def _means(met: list[tuple[int, Metrics]]) -> Record:
+    """Means over examples, of means over batches of the sizes given."""
+    weights = np.concatenate(
+        [np.full(len(metrics["loss"]), size) for size, metrics in met]
+    )
+    return {
+        name: float(
+            np.average(
+                np.concatenate([metrics[name] for _, metrics in met]), 0, weights
+            )
+        )
+        for name, _ in _loss_first(met[0][1])
+    }
+
+
+def _loss_first(metrics: Metrics) -> list[tuple[str, Array]]:
+    """Orders what jit returns by name, the way people read it."""
+    return sorted(metrics.items(), key=lambda item: item[0] != "loss")
+
+
+def _check_finite(losses: np.ndarray, epoch: int, first_step: int) -> None:
+    bad = np.flatnonzero(~np.isfinite(losses))
+    if len(bad):
+        raise FloatingPointError(
+            f"the loss is {losses[bad[0]]} at step {first_step + bad[0]} of the run, in"
+            f" epoch {epoch}: try a smaller learning rate, and look for labels out of"
+            " range or inputs that are not finite"
+        )

@@ -1,0 +1,21 @@
+"""Measures of a model that nothing differentiates."""
+
+from typing import Literal
+
+from jaxtyping import Array, Float, Int
+
+
+def accuracy(
+    logits: Float[Array, "*batch classes"],
+    labels: Int[Array, "*batch"],
+    reduction: Literal["none", "mean"] = "mean",
+) -> Float[Array, "..."]:
+    """Share of the labels that have the largest logit; the first one wins a tie.
+
+    With `reduction="none"`, 1 or 0 for each example.
+
+    >>> accuracy(jnp.array([[0.1, 0.9], [0.8, 0.2]]), jnp.array([1, 1]))
+    Array(0.5, dtype=float32)
+    """
+    correct = (logits.argmax(axis=-1) == labels).astype(logits.dtype)
+    return correct if reduction == "none" else correct.mean()

@@ -1,0 +1,68 @@
+"""Figures of runs and of what models see.
+
+Each function returns a matplotlib `Figure` of its own, which no window or global state
+knows of: save it with `figure.savefig(path)`, or show it in a notebook by naming it.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from jax.typing import ArrayLike
+from jaxtyping import Int
+from matplotlib.figure import Figure
+
+RIGHT, WRONG = "#1a7f37", "#cf222e"
+
+
+def curves(history: Mapping[str, np.ndarray]) -> Figure:
+    """Draws each metric of `history` over the epochs, its splits in one chart.
+
+    `history` maps names such as "train/loss" to a value an epoch, as `fit` returns it.
+    """
+    tags = list(dict.fromkeys(name.split("/")[1] for name in history))
+    figure = Figure(figsize=(5 * len(tags), 3.6), layout="constrained")
+    for axes, tag in zip(
+        figure.subplots(1, len(tags), squeeze=False)[0], tags, strict=True
+    ):
+        for name, values in history.items():
+            split, its_tag = name.split("/")
+            if its_tag == tag:
+                marker = "o" if len(values) <= 20 else None
+                epochs = np.arange(1, len(values) + 1)
+                axes.plot(epochs, values, label=split, marker=marker, markersize=3)
+        axes.set(xlabel="epoch", ylabel=tag)
+        axes.grid(alpha=0.3)
+        axes.legend()
+    return figure
+
+
+def image_grid(
+    examples: Mapping[str, np.ndarray],
+    class_names: Sequence[str],
+    predictions: Int[ArrayLike, " n"] | None = None,
+    columns: int = 8,
+) -> Figure:
+    """Shows images under the names of their classes.
+
+    `examples` holds "image" (n, height, width, channels), within [0, 1], and "label"
+    (n,). With predictions for the first of them, only those are shown, under the
+    predicted name: green where it is the true one, else red with the true one below.
+    """
+    labels = np.asarray(examples["label"])
+    shown = labels if predictions is None else np.asarray(predictions)
+    columns = min(columns, len(shown))
+    rows = -(-len(shown) // columns)
+    figure = Figure(figsize=(1.4 * columns, 1.7 * rows), layout="constrained")
+    cells = figure.subplots(rows, columns, squeeze=False).ravel()
+    for axes in cells:
+        axes.axis("off")
+    for axes, image, label, name in zip(
+        cells, examples["image"], labels, shown, strict=False
+    ):
+        axes.imshow(image, cmap="gray", vmin=0, vmax=1)
+        title = class_names[name]
+        colour = "black" if predictions is None else RIGHT if name == label else WRONG
+        if name != label:
+            title += f"\n(is {class_names[label]})"
+        axes.set_title(title, fontsize=8, color=colour)
+    return figure

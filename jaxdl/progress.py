@@ -1,0 +1,64 @@
+"""What a program at work shows: a bar on a terminal, plain lines elsewhere."""
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import NamedTuple
+
+LINES = 20
+"""about how many lines a run prints, however many epochs it has"""
+
+
+class Report(NamedTuple):
+    """`advance(steps, text)` moves the bar; `line(text)` leaves a line above it."""
+
+    advance: Callable[[int, str], None]
+    line: Callable[[str], None]
+
+
+@contextmanager
+def reporting(total: int, *, show: bool = True) -> Iterator[Report]:
+    """Shows the progress of `total` steps: rate, time left, and the newest numbers.
+
+    Where standard output is no terminal there is no bar and `line` prints; with
+    `show=False` nothing is shown at all.
+    """
+    # Not at the top: a training step can be imported without a terminal library.
+    from rich.console import Console
+
+    console = Console()
+    if not show or not console.is_terminal:
+        line = (lambda text: print(text, flush=True)) if show else (lambda text: None)
+        yield Report(lambda steps, text: None, line)
+        return
+
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (
+        BarColumn(),
+        TextColumn("{task.percentage:>3.0f}%"),
+        TextColumn("{task.speed_text}"),
+        TimeRemainingColumn(),
+        TextColumn("{task.description}"),
+    )
+    with Progress(*columns, console=console) as progress:
+        task = progress.add_task("compiling", total=total)
+        yield Report(
+            lambda steps, text: progress.update(task, advance=steps, description=text),
+            lambda text: console.print(text, highlight=False, markup=False),
+        )
+
+
+def is_due(epoch: int, epochs: int) -> bool:
+    """Tells whether epoch (from 1) gets a line: about `LINES` of them, and the last."""
+    return epoch % max(1, epochs // LINES) == 0 or epoch == epochs
+
+
+def spell(record: Mapping[str, float]) -> str:
+    """Writes metrics on a line.
+
+    >>> spell({"train/loss": 0.25, "test/accuracy": 0.875})
+    'train loss 0.25  test accuracy 0.875'
+    """
+    return "  ".join(
+        f"{name.replace('/', ' ')} {value:.4g}" for name, value in record.items()
+    )

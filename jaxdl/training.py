@@ -1,0 +1,322 @@
+"""Training as a fold: state, metrics = train_step(state, batch, key).
+
+Each `make_*` takes functions and returns a function. Nothing here depends on a module
+system: a model is whatever its loss function makes of `params` and `model_state`.
+
+    loss_fn(params, model_state, batch, key) -> (loss, (model_state, metrics))
+    eval_fn(params, model_state, batch) -> {name: one value per example}
+"""
+
+from collections.abc import Callable, Iterator
+from functools import cache
+from typing import Any, Literal, NamedTuple, Protocol
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jax.extend.core import Jaxpr, JaxprEqn, jaxprs_in_params
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, PyTree
+
+Metrics = dict[str, Array]
+LossFn = Callable[
+    [PyTree, PyTree, PyTree, PRNGKeyArray],
+    tuple[Float[Array, ""], tuple[PyTree, Metrics]],
+]
+EvalFn = Callable[[PyTree, PyTree, PyTree], Metrics]
+Driver = Literal["scan", "loop"]
+
+
+class TrainState(NamedTuple):
+    """Everything that training changes and nothing else: to save it is to save the run.
+
+    `model_state` holds what the forward pass itself updates, such as batch statistics;
+    it is `()` for models that have no such thing.
+    """
+
+    step: Int[Array, ""]
+    params: PyTree
+    model_state: PyTree
+    opt_state: PyTree
+
+
+# step(state, batch, key); an epoch has the same type, with all the data for a batch.
+TrainStep = Callable[[TrainState, PyTree, PRNGKeyArray], tuple[TrainState, Metrics]]
+
+
+class Steps(Protocol):
+    """Many steps in a row: step i trains on the examples `data[batches[i]]`.
+
+    Metrics gain a leading axis of steps. The key names the run, as in a train step.
+    """
+
+    def __call__(
+        self,
+        state: TrainState,
+        data: PyTree,
+        batches: Int[Array, "steps batch"] | Int[np.ndarray, "steps batch"],
+        key: PRNGKeyArray,
+    ) -> tuple[TrainState, Metrics]: ...
+
+
+def init_state(
+    params: PyTree, optimizer: optax.GradientTransformation, model_state: PyTree = ()
+) -> TrainState:
+    """Returns the state before the first step."""
+    return TrainState(jnp.int32(0), params, model_state, optimizer.init(params))
+
+
+def make_train_step(
+    loss_fn: LossFn, optimizer: optax.GradientTransformation
+) -> TrainStep:
+    """Returns one optimisation step, pure and uncompiled.
+
+    Its key names the run, not the step: randomness is drawn from (key, state.step), so
+    pass the same key every time, and a run resumed from a checkpoint repeats itself.
+    Its metrics are those of `loss_fn` and the loss, before the update.
+    """
+    value_and_grad = jax.value_and_grad(loss_fn, has_aux=True)
+
+    def train_step(state, batch, key):
+        step_key = jax.random.fold_in(key, state.step)
+        (loss, (model_state, metrics)), grads = value_and_grad(
+            state.params, state.model_state, batch, step_key
+        )
+        updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
+        params = optax.apply_updates(state.params, updates)
+        state = TrainState(state.step + 1, params, model_state, opt_state)
+        return state, metrics | {"loss": loss}
+
+    return train_step
+
+
+def make_eval_step(
+    eval_fn: EvalFn,
+) -> Callable[[TrainState, PyTree, Bool[Array, " batch"]], Metrics]:
+    """Returns a pure step that sums each of `eval_fn`'s values over the masked batch.
+
+    `eval_fn` gives every value with a leading axis of examples. Sums, not means:
+    sums of batches of unequal size add up to an exact mean over all the examples.
+    """
+
+    def eval_step(state, batch, mask):
+        def masked_sum(values):
+            rows = mask.reshape(mask.shape + (1,) * (values.ndim - 1))
+            return jnp.sum(jnp.where(rows, values, 0), axis=0)
+
+        return jax.tree.map(masked_sum, eval_fn(state.params, state.model_state, batch))
+
+    return eval_step
+
+
+def make_evaluation(
+    eval_step: Callable[[TrainState, PyTree, Array], Metrics], batch_size: int
+) -> Callable[[TrainState, PyTree], Metrics]:
+    """Returns `evaluate(state, data)`: means over the examples, each counted once.
+
+    All batches have one shape. The last is filled up with copies of the last example,
+    which the mask leaves out.
+    """
+    _check_positive(batch_size)
+
+    def evaluate(state, data):
+        n = num_examples(data)
+        size = min(batch_size, n)
+        steps = -(-n // size)
+        positions = jnp.arange(steps * size).reshape(steps, size)
+
+        def sums(rows):
+            return eval_step(state, take(data, jnp.minimum(rows, n - 1)), rows < n)
+
+        totals = jax.lax.map(sums, positions)
+        return jax.tree.map(lambda total: total.sum(axis=0) / n, totals)
+
+    return evaluate
+
+
+def scan_steps(train_step: TrainStep) -> Steps:
+    """Drives a step by `lax.scan`: one program for all the steps, pure, uncompiled."""
+
+    def steps(state, data, batches, key):
+        def body(state, rows):
+            return train_step(state, take(data, rows), key)
+
+        return jax.lax.scan(body, state, batches)
+
+    return steps
+
+
+def loop_steps(train_step: TrainStep) -> Steps:
+    """Drives a step by a Python loop over one compiled program a step.
+
+    It does not compose with `jit`, `vmap` or `scan`. The given state stays usable; the
+    states in between are donated to the next step.
+    """
+
+    def step(state, data, batches, i, key):
+        return train_step(state, take(data, batches[i]), key)
+
+    compiled_step = compiled(step, donate_argnums=0)
+
+    def steps(state, data, batches, key):
+        state = jax.tree.map(jnp.copy, state)
+        history = []
+        for i in range(len(batches)):
+            state, metrics = compiled_step(state, data, batches, i, key)
+            history.append(metrics)
+        return state, jax.tree.map(lambda *values: jnp.stack(values), *history)
+
+    return steps
+
+
+def epoch_batches(
+    key: PRNGKeyArray, epoch: int | Int[Array, ""], n: int, batch_size: int
+) -> tuple[Int[Array, "steps batch"], Int[Array, " last"]]:
+    """Returns epoch's order of `n` examples: rows of full batches, and what is left.
+
+    The order is a function of (key, epoch) alone, so it needs no state of its own.
+    """
+    check_batch_size(batch_size, n)
+    order = jax.random.permutation(jax.random.fold_in(key, epoch), n)
+    full = n - n % batch_size
+    return order[:full].reshape(-1, batch_size), order[full:]
+
+
+def make_epoch(
+    train_step: TrainStep,
+    batch_size: int,
+    *,
+    drop_last: bool = False,
+    driver: Driver = "scan",
+) -> TrainStep:
+    """Returns a pass over data already in memory, in a fresh order, batch by batch.
+
+    `data` is a pytree of arrays that share a leading axis of `n` examples. The last
+    `n % batch_size` of the shuffled examples make one smaller step, or none with
+    `drop_last`. Metrics gain a leading axis of steps. Which epoch it is, and so which
+    order, follows from `state.step`.
+
+    With "scan" the epoch is pure and uncompiled; with "loop" it is a Python loop that
+    compiles its step itself. Both give the same bits, except for convolutions, for
+    which XLA picks other kernels inside a loop. `choose_driver` tells which is faster.
+
+    Raises:
+      ValueError: `batch_size` is below 1 or exceeds the examples given.
+    """
+    _check_positive(batch_size)
+    steps = {"scan": scan_steps, "loop": loop_steps}[driver](train_step)
+
+    def epoch(state, data, key):
+        n = num_examples(data)
+        check_batch_size(batch_size, n)
+        order_key, step_key = jax.random.split(key)
+        epoch_number = state.step // steps_per_epoch(n, batch_size, drop_last)
+        full, last = epoch_batches(order_key, epoch_number, n, batch_size)
+
+        state, metrics = steps(state, data, full, step_key)
+        if len(last) and not drop_last:
+            state, last_metrics = steps(state, data, last[None], step_key)
+            metrics = jax.tree.map(
+                lambda *values: jnp.concatenate(values), metrics, last_metrics
+            )
+        return state, metrics
+
+    return epoch
+
+
+def choose_driver(
+    train_step: TrainStep, state: TrainState, batch: PyTree, key: PRNGKeyArray
+) -> Driver:
+    """Returns "scan" or "loop", whichever runs this step faster here.
+
+    A scan spares one dispatch a step and is the rule. The exception: on CPU, XLA runs
+    the convolutions of autodiff's own gradients 10 to 250 times slower inside a loop
+    body, since their permuted dimension numbers are rewritten outside of loops only.
+    They are looked for in the step's jaxpr, which tracing `batch`'s shapes gives.
+    """
+    if jax.default_backend() != "cpu":
+        return "scan"
+    jaxpr = jax.make_jaxpr(train_step)(state, batch, key)
+    slow = any(map(_is_permuted_convolution, _equations(jaxpr.jaxpr)))
+    return "loop" if slow else "scan"
+
+
+def compiled(function: Callable, **options: Any) -> Callable:
+    """Compiles a step, an epoch or an evaluation: `jax.jit`, set for this device.
+
+    On CPU it takes convolutions out of XLA's YNNPACK fusions, without which they run
+    1.1 to 2.3 times faster. The setting acts on the outermost `jit` only, so a program
+    that calls these inside its own `jit` passes it there: `compiler_options()`.
+    """
+    return jax.jit(function, compiler_options=compiler_options(), **options)
+
+
+@cache
+def compiler_options() -> dict[str, str]:
+    """Returns the options that `compiled` gives to `jax.jit` on the default device."""
+    if jax.default_backend() != "cpu":
+        return {}
+    options = {
+        "xla_cpu_experimental_ynn_fusion_type": "LIBRARY_FUSION_TYPE_INDIVIDUAL_DOT"
+    }
+    try:
+        jax.jit(lambda: 0, compiler_options=options).lower().compile()
+    except jax.errors.JaxRuntimeError:  # experimental: another XLA may not know it
+        return {}
+    return options
+
+
+def take(data: PyTree, rows: Int[Array, "..."]) -> PyTree:
+    """Returns the examples at `rows`; a row outside of the data is clamped into it."""
+    return jax.tree.map(lambda x: jnp.asarray(x).at[rows].get(mode="clip"), data)
+
+
+def num_examples(data: PyTree) -> int:
+    """Returns the length of the leading axis that all arrays of `data` share."""
+    lengths = {
+        jax.tree_util.keystr(path): len(x)
+        for path, x in jax.tree.leaves_with_path(data)
+    }
+    if len(set(lengths.values())) != 1:
+        raise ValueError(f"data must share one number of examples, got {lengths}")
+    return next(iter(lengths.values()))
+
+
+def steps_per_epoch(n: int, batch_size: int, drop_last: bool = False) -> int:
+    """Returns how many batches `n` examples make."""
+    return n // batch_size if drop_last else -(-n // batch_size)
+
+
+def check_batch_size(batch_size: int, n: int) -> None:
+    """Raises ValueError unless 1 <= batch_size <= n."""
+    _check_positive(batch_size)
+    if batch_size > n:
+        raise ValueError(f"batch_size={batch_size} exceeds the {n} examples given")
+
+
+def _check_positive(batch_size: int) -> None:
+    if batch_size < 1:
+        raise ValueError(f"batch_size={batch_size} is below 1")
+
+
+def _is_permuted_convolution(eqn: JaxprEqn) -> bool:
+    """Tells a convolution of other dimensions than (N, ..., C) by (..., I, O)."""
+    if eqn.primitive.name != "conv_general_dilated":
+        return False
+    rank = eqn.invars[0].aval.ndim
+    spatial = tuple(range(1, rank - 1))
+    channels_last = (0, rank - 1, *spatial)
+    kernel_last = (rank - 1, rank - 2, *range(rank - 2))
+    return tuple(eqn.params["dimension_numbers"]) != (
+        channels_last,
+        kernel_last,
+        channels_last,
+    )
+
+
+def _equations(jaxpr: Jaxpr) -> Iterator[JaxprEqn]:
+    """Yields the equations of a jaxpr and of every jaxpr inside it."""
+    for eqn in jaxpr.eqns:
+        yield eqn
+        for inner in jaxprs_in_params(eqn.params):
+            yield from _equations(inner)
