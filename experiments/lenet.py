@@ -43,7 +43,7 @@ def main(config: Config = Config()) -> dict[str, float]:
     held_out = {"validation": validation} if share else {}
 
     model = LeNet(num_classes=len(images.class_names))
-    params = model.init(init_key, train["image"][:1])["params"]
+    params = jax.jit(model.init)(init_key, train["image"][:1])["params"]
     optimizer = optax.adam(config.learning_rate)
 
     def eval_fn(params, model_state, batch):

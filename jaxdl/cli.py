@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from jaxdl.config import RunConfig
+from jaxdl.determinism import make_deterministic
 
 Config = TypeVar("Config", bound=RunConfig)
 
@@ -25,6 +26,8 @@ def run_main(main: Callable[[Config], object], config_type: type[Config]) -> Non
         description=script.__doc__,
         config=(tyro.conf.FlagCreatePairsOff,),
     )
+    if config.deterministic:
+        make_deterministic()
     try:
         main(config)
     except KeyboardInterrupt:

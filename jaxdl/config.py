@@ -15,6 +15,8 @@ class RunConfig:
     """names the run: the same seed gives the same bits"""
     run_dir: str | None = None
     """directory to write to; by default runs/<lesson>/<time>"""
+    deterministic: bool = False
+    """on a GPU, take slower kernels that give the same bits in every process"""
     debug: bool = False
     """show where in the program an error came from"""
 

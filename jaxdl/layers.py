@@ -1,8 +1,12 @@
-"""Flax modules with PyTorch's parameters, defaults and default initialisation."""
+"""Flax modules with PyTorch's parameters, defaults and default initialisation.
+
+Parameters are float32; inputs and parameters are promoted to the wider of their types.
+"""
 
 import math
 
 from flax import linen as nn
+from flax.linen.dtypes import promote_dtype
 from jaxtyping import Array, Float
 
 from jaxdl.functional.convolution import Padding, conv2d
@@ -28,11 +32,13 @@ class Linear(nn.Module):
         fan_in = x.shape[-1]
         _check_inputs(self, "input features", axis=-2, given=fan_in)
         kernel_init = self.kernel_init or fan_in_uniform()
-        y = x @ self.param("kernel", kernel_init, (fan_in, self.features))
+        kernel = self.param("kernel", kernel_init, (fan_in, self.features))
+        bias = None
         if self.use_bias:
             bias_init = self.bias_init or fan_in_uniform(fan_in)
-            y = y + self.param("bias", bias_init, (self.features,))
-        return y
+            bias = self.param("bias", bias_init, (self.features,))
+        x, kernel, bias = promote_dtype(x, kernel, bias)
+        return x @ kernel if bias is None else x @ kernel + bias
 
 
 class Conv(nn.Module):
@@ -71,6 +77,7 @@ class Conv(nn.Module):
         if self.use_bias:
             bias_init = self.bias_init or fan_in_uniform(math.prod(shape[:-1]))
             bias = self.param("bias", bias_init, (self.features,))
+        x, kernel, bias = promote_dtype(x, kernel, bias)
         return conv2d(
             x, kernel, bias, self.stride, self.padding, self.dilation, self.groups
         )

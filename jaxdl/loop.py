@@ -32,6 +32,7 @@ EvalStep = Callable[[TrainState, PyTree, Array], Metrics]
 Record = dict[str, float]
 Callback = Callable[[int, TrainState, Record], None]
 History = dict[str, np.ndarray]
+HostMetrics = dict[str, np.ndarray]
 
 STEPS_A_REPORT = 100
 """compiled steps between two updates of the progress bar"""
@@ -81,7 +82,8 @@ def fit(
     if held_out and eval_step is None:
         raise ValueError(f"held_out={list(held_out)} needs an eval_step")
 
-    state, data, held_out = jax.device_put((state, data, dict(held_out or {})))
+    state, data = jax.device_put((state, data))
+    held_out = {name: jax.device_put(d) for name, d in (held_out or {}).items()}
     state = jax.tree.map(jnp.copy, state)  # steps are given theirs: keep the caller's
     order_key, step_key = jax.random.split(key)
     order = compiled(epoch_batches, static_argnums=(2, 3))
@@ -92,7 +94,7 @@ def fit(
     with reporting((epochs - done) * epoch_steps, show=show) as report:
         for epoch in range(done + 1, epochs + 1):
             full, last = jax.device_get(order(order_key, epoch - 1, n, batch_size))
-            met: list[tuple[int, Metrics]] = []
+            met: list[tuple[int, HostMetrics]] = []
             for batches in _parts(full, last[: 0 if drop_last else None]):
                 state, metrics = steps(state, data, batches, step_key)
                 metrics = jax.device_get(metrics)
@@ -146,7 +148,7 @@ def _parts(full: np.ndarray, last: np.ndarray) -> Iterator[np.ndarray]:
         yield last[None]
 
 
-def _means(met: list[tuple[int, Metrics]]) -> Record:
+def _means(met: list[tuple[int, HostMetrics]]) -> Record:
     """Means over examples, of means over batches of the sizes given."""
     weights = np.concatenate(
         [np.full(len(metrics["loss"]), size) for size, metrics in met]
@@ -161,7 +163,7 @@ def _means(met: list[tuple[int, Metrics]]) -> Record:
     }
 
 
-def _loss_first(metrics: Metrics) -> list[tuple[str, Array]]:
+def _loss_first(metrics: HostMetrics) -> list[tuple[str, np.ndarray]]:
     """Orders what jit returns by name, the way people read it."""
     return sorted(metrics.items(), key=lambda item: item[0] != "loss")
 

@@ -2,6 +2,7 @@
 
 from typing import Literal
 
+import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 
@@ -18,4 +19,4 @@ def accuracy(
     Array(0.5, dtype=float32)
     """
     correct = (logits.argmax(axis=-1) == labels).astype(logits.dtype)
-    return correct if reduction == "none" else correct.mean()
+    return correct if reduction == "none" else jnp.mean(correct)

@@ -9,14 +9,16 @@ system: a model is whatever its loss function makes of `params` and `model_state
 
 from collections.abc import Callable, Iterator
 from functools import cache
-from typing import Any, Literal, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jax.extend.core import Jaxpr, JaxprEqn, jaxprs_in_params
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, PyTree
+
+if TYPE_CHECKING:
+    from jax.extend.core import Jaxpr, JaxprEqn
 
 Metrics = dict[str, Array]
 LossFn = Callable[
@@ -44,19 +46,11 @@ class TrainState(NamedTuple):
 TrainStep = Callable[[TrainState, PyTree, PRNGKeyArray], tuple[TrainState, Metrics]]
 
 
-class Steps(Protocol):
-    """Many steps in a row: step i trains on the examples `data[batches[i]]`.
-
-    Metrics gain a leading axis of steps. The key names the run, as in a train step.
-    """
-
-    def __call__(
-        self,
-        state: TrainState,
-        data: PyTree,
-        batches: Int[Array, "steps batch"] | Int[np.ndarray, "steps batch"],
-        key: PRNGKeyArray,
-    ) -> tuple[TrainState, Metrics]: ...
+# steps(state, data, batches, key): step i trains on the examples `data[batches[i]]`,
+# for integers (steps, batch). Metrics gain a leading axis of steps.
+Steps = Callable[
+    [TrainState, PyTree, Array | np.ndarray, PRNGKeyArray], tuple[TrainState, Metrics]
+]
 
 
 def init_state(
@@ -274,7 +268,7 @@ def take(data: PyTree, rows: Int[Array, "..."]) -> PyTree:
 def num_examples(data: PyTree) -> int:
     """Returns the length of the leading axis that all arrays of `data` share."""
     lengths = {
-        jax.tree_util.keystr(path): len(x)
+        jax.tree_util.keystr(path, simple=True, separator="/"): len(x)
         for path, x in jax.tree.leaves_with_path(data)
     }
     if len(set(lengths.values())) != 1:
@@ -299,11 +293,11 @@ def _check_positive(batch_size: int) -> None:
         raise ValueError(f"batch_size={batch_size} is below 1")
 
 
-def _is_permuted_convolution(eqn: JaxprEqn) -> bool:
+def _is_permuted_convolution(eqn: "JaxprEqn") -> bool:
     """Tells a convolution of other dimensions than (N, ..., C) by (..., I, O)."""
     if eqn.primitive.name != "conv_general_dilated":
         return False
-    rank = eqn.invars[0].aval.ndim
+    rank = len(eqn.outvars[0].aval.shape)  # type: ignore[attr-defined]
     spatial = tuple(range(1, rank - 1))
     channels_last = (0, rank - 1, *spatial)
     kernel_last = (rank - 1, rank - 2, *range(rank - 2))
@@ -314,8 +308,11 @@ def _is_permuted_convolution(eqn: JaxprEqn) -> bool:
     )
 
 
-def _equations(jaxpr: Jaxpr) -> Iterator[JaxprEqn]:
+def _equations(jaxpr: "Jaxpr") -> "Iterator[JaxprEqn]":
     """Yields the equations of a jaxpr and of every jaxpr inside it."""
+    # Not at the top: it loads Pallas, which costs more than the rest of this file.
+    from jax.extend.core import jaxprs_in_params
+
     for eqn in jaxpr.eqns:
         yield eqn
         for inner in jaxprs_in_params(eqn.params):

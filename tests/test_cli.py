@@ -1,0 +1,129 @@
+"""What a person at a command line sees; each case is a process of its own."""
+
+import os
+import pty
+import subprocess
+import sys
+
+import pytest
+
+
+def run(*arguments, cwd, **environment):
+    return subprocess.run(
+        [sys.executable, "-m", *arguments],
+        cwd=cwd,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "100", **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+
+
+def test_help_explains_every_field(tmp_path):
+    done = run("experiments.lenet", "--help", cwd=tmp_path)
+    assert done.returncode == 0
+    assert "usage: python -m experiments.lenet" in done.stdout
+    for flag, text in {
+        "--seed": "the same seed gives the same bits",
+        "--run-dir": "by default runs/<lesson>/<time>",
+        "--deterministic": "same bits in every process",
+        "--debug": "where in the program",
+        "--dataset": "digits (needs no download), mnist or fashion_mnist",
+        "--data-dir": "$TFDS_DATA_DIR",
+        "--image-size": "in pixels",
+        "--validation": "held out",
+        "--epochs": "passes over the training images",
+        "--batch-size": "images a step",
+        "--learning-rate": "of Adam",
+    }.items():
+        assert flag in done.stdout
+        assert text in done.stdout
+
+
+def test_the_list_of_lessons(tmp_path):
+    done = run("experiments", cwd=tmp_path)
+    lines = dict(line.split(maxsplit=1) for line in done.stdout.splitlines() if line)
+    for lesson in (
+        "linear_regression",
+        "linear_regression_scratch",
+        "softmax_regression",
+        "softmax_regression_scratch",
+        "lenet",
+    ):
+        assert lines[lesson].endswith("?")
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--dataset", "fashion"], "fashion_mnist"),
+        (["--batch-size", "0"], "batch_size=0 is below 1"),
+        (["--batch-size", "1438"], "batch_size=1438 exceeds the 1437 examples given"),
+        (["--epochs", "0"], "epochs=0 is below 1"),
+        (["--image-size", "12"], "LeNet needs 16x16 pixels or more, got 12x12"),
+        (["--image-size", "0"], "size=0"),
+        (["--validation", "1.5"], "1.5"),
+        (["--dataset", "mnist", "--data-dir", "nowhere"], "nowhere"),
+        (["--run-dir", "taken"], "--run-dir taken is not empty"),
+        (["--run-dir", "taken/file/below"], "cannot write the run to taken/file/below"),
+        (["--learning-rate", "1e30", "--epochs", "3"], "the loss is"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_a_mistake_is_one_clear_line(tmp_path, flags, message):
+    (tmp_path / "taken").mkdir()
+    (tmp_path / "taken" / "file").write_text("precious")
+    done = run("experiments.lenet", *flags, cwd=tmp_path, TFDS_DATA_DIR="")
+    assert done.returncode == 2
+    errors = done.stderr.strip().splitlines()
+    assert len(errors) == 1
+    assert errors[0].startswith("error: ")
+    assert message in errors[0]
+    assert (tmp_path / "taken" / "file").read_text() == "precious"
+
+
+def test_debug_shows_the_traceback(tmp_path):
+    done = run("experiments.lenet", "--batch-size", "0", "--debug", cwd=tmp_path)
+    assert done.returncode == 1
+    assert "Traceback" in done.stderr
+
+
+def test_a_wrong_flag_suggests_the_right_one(tmp_path):
+    done = run("experiments.lenet", "--batchsize", "3", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
+    assert "Perhaps you meant" in done.stderr
+    assert "--batch-size" in done.stderr
+
+
+def test_a_terminal_sees_a_bar_with_live_numbers(tmp_path):
+    """A real terminal: what the program writes to it is kept and looked at."""
+    parent, child = pty.openpty()
+    with subprocess.Popen(
+        [sys.executable, "-m", "experiments.softmax_regression", "--epochs", "30"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": ROOT, "TERM": "xterm", "COLUMNS": "120"},
+        stdout=child,
+        stderr=child,
+    ) as process:
+        os.close(child)
+        seen = b""
+        while chunk := _read(parent):
+            seen += chunk
+    os.close(parent)
+    text = seen.decode()
+    assert process.returncode == 0
+    assert "━" in text
+    assert "100%" in text
+    assert "epoch 30/30  loss " in text
+    assert "test accuracy" in text
+
+
+def _read(terminal):
+    try:
+        return os.read(terminal, 65536)
+    except OSError:  # Linux's way to say that the other end is closed
+        return b""

@@ -1,0 +1,126 @@
+"""Every lesson, run small through its `main`."""
+
+from dataclasses import replace
+from importlib import import_module
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import yaml
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from experiments.__main__ import lessons
+from jaxdl import checkpoint
+from tests.oracle import assert_same_bits
+
+SMALL = {
+    "linear_regression_scratch": {},
+    "linear_regression": {},
+    "softmax_regression_scratch": {"epochs": 30},
+    "softmax_regression": {"epochs": 30},
+    "lenet": {"epochs": 20, "learning_rate": 0.01, "batch_size": 64},
+}
+EXPECTED = {
+    "linear_regression_scratch": {"descent": (0, 0.003), "formula": (0, 0.003)},
+    "linear_regression": {"error": (0, 0.003), "at_4": (8 - 1e-4, 8 + 1e-4)},
+    "softmax_regression_scratch": {"test/accuracy": (0.8, 1)},
+    "softmax_regression": {"test/accuracy": (0.8, 1)},
+    "lenet": {"test/accuracy": (0.8, 1)},
+}
+
+
+def test_every_lesson_is_tested():
+    assert set(lessons()) == set(SMALL)
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory):
+    """Runs each lesson once, when its first test asks for it."""
+    done = {}
+
+    def run(name):
+        if name not in done:
+            directory = tmp_path_factory.mktemp(name)
+            done[name] = (run_lesson(name, directory), directory)
+        return done[name]
+
+    return run
+
+
+def run_lesson(name, directory, **settings):
+    module = import_module(f"experiments.{name}")
+    config = module.Config(run_dir=str(directory), **SMALL[name])
+    return module.main(replace(config, **settings))
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_lesson_reaches_what_it_claims(results, name):
+    result, _ = results(name)
+    for metric, (low, high) in EXPECTED[name].items():
+        assert low <= result[metric] <= high
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_lesson_leaves_its_run_behind(results, name):
+    _, directory = results(name)
+    config = yaml.safe_load((directory / "config.yaml").read_text())
+    assert config | SMALL[name] == config
+    for figure in directory.glob("*.png"):
+        assert figure.stat().st_size > 10_000
+    assert (directory / "curves.png").exists()
+    assert (directory / "predictions.png").exists() == ("dataset" in config)
+    for split in "train", "test":
+        events = EventAccumulator(str(directory / split)).Reload()
+        assert "loss" in events.Tags()["scalars"]
+    assert (directory / "params").is_dir()
+
+
+def test_saved_parameters_are_the_trained_ones(results):
+    """Loaded into LeNet, they give the accuracy that the lesson returned."""
+    from jaxdl.data import load_images
+    from jaxdl.models.lenet import LeNet
+
+    result, directory = results("lenet")
+    like = LeNet().init(jax.random.key(0), jnp.zeros((1, 28, 28, 1)))["params"]
+    params = checkpoint.load(directory / "params", like)
+    test = load_images("digits", None, 28).test
+    guesses = LeNet().apply({"params": params}, jnp.asarray(test["image"])).argmax(1)
+    np.testing.assert_allclose(
+        np.mean(np.asarray(guesses) == test["label"]),
+        result["test/accuracy"],
+        rtol=1e-6,
+    )
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_same_seed_same_bits(results, name, tmp_path):
+    first, directory = results(name)
+    again = run_lesson(name, tmp_path / "again")
+    assert again == first
+    assert_same_bits(*[_params(d) for d in (directory, tmp_path / "again")])
+    epochs = {"epochs": 1} if name != "linear_regression_scratch" else {}
+    other = run_lesson(name, tmp_path / "other", seed=1, **epochs)
+    assert other != first
+
+
+def _params(directory):
+    from orbax.checkpoint import v1 as ocp
+
+    return ocp.load(Path(directory, "params").absolute())
+
+
+def test_lenet_measures_a_held_out_share(tmp_path):
+    result = run_lesson("lenet", tmp_path, validation=0.2, epochs=1)
+    assert {"validation/loss", "validation/accuracy"} <= set(result)
+
+
+@pytest.mark.parametrize("name", ["linear_regression", "softmax_regression"])
+def test_scratch_and_concise_lessons_agree(results, name):
+    """Two programs for one model: as good as each other on other random numbers."""
+    concise, scratch = results(name)[0], results(f"{name}_scratch")[0]
+    if name == "softmax_regression":
+        assert abs(concise["test/accuracy"] - scratch["test/accuracy"]) < 0.03
+    else:
+        assert abs(concise["error"] - scratch["descent"]) < 0.003

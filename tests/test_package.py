@@ -1,0 +1,157 @@
+"""The package as a whole: what imports what, and what the tools say of it."""
+
+import ast
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+HEAVY = {
+    "orbax", "tensorflow_datasets", "tensorflow", "matplotlib", "torch", "sklearn",
+    "tensorboardX", "tensorboard", "grain", "rich", "yaml", "tyro",
+}  # fmt: skip
+
+
+def modules_loaded_by(statement):
+    code = f"import sys; {statement}; print(*sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=ROOT,
+    )
+    return set(done.stdout.split())
+
+
+def test_import_jaxdl_loads_nothing_else():
+    ours = modules_loaded_by("import jaxdl") - modules_loaded_by("pass")
+    assert ours == {"jaxdl"}
+
+
+def test_a_train_step_needs_jax_optax_and_jaxtyping_only():
+    ours = modules_loaded_by("from jaxdl.training import make_train_step")
+    base = modules_loaded_by("import jax, optax")
+    packages = {name.split(".")[0] for name in ours - base}
+    assert packages <= {"jaxdl", "jaxtyping", "wadler_lindig", "numpy"}
+    assert not any("pallas" in name for name in ours - base)
+
+
+@pytest.mark.parametrize(
+    "module", ["training", "functional", "layers", "models.lenet", "metrics", "data"]
+)
+def test_heavy_packages_are_loaded_where_they_are_used(module):
+    packages = {
+        name.split(".")[0] for name in modules_loaded_by(f"import jaxdl.{module}")
+    }
+    # Flax itself loads orbax and rich; nothing else of ours may.
+    flax = {"orbax", "rich", "yaml"} if "flax" in packages else set()
+    assert not (HEAVY - flax) & packages
+
+
+# Who may import whom. Nothing of jaxdl imports `experiments`.
+LEAVES: set[str] = set()
+ALLOWED = {
+    "functional": {"functional"},
+    "initializers": LEAVES,
+    "metrics": LEAVES,
+    "config": LEAVES,
+    "determinism": LEAVES,
+    "progress": LEAVES,
+    "plots": LEAVES,
+    "checkpoint": LEAVES,
+    "training": LEAVES,
+    "data": {"data"},
+    "layers": {"functional", "initializers"},
+    "models": {"layers", "functional", "initializers", "models"},
+    "loop": {"training", "progress"},
+    "run": {"checkpoint", "config"},
+    "cli": {"config", "determinism"},
+}
+
+
+def imports_of(path):
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "relative imports hide where a name comes from"
+            yield node.module or ""
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def sources(folder):
+    return sorted((ROOT / folder).rglob("*.py"))
+
+
+@pytest.mark.parametrize(
+    "path", sources("jaxdl"), ids=lambda path: str(path.relative_to(ROOT))
+)
+def test_imports_go_one_way(path):
+    part = path.relative_to(ROOT / "jaxdl").parts[0].removesuffix(".py")
+    used = {
+        name.split(".")[1]
+        for name in imports_of(path)
+        if name.startswith("jaxdl.") and name.count(".")
+    }
+    if part == "__init__":
+        assert not used
+    else:
+        assert used <= ALLOWED[part]
+    assert not any(name.startswith("experiments") for name in imports_of(path))
+    assert not any(name.split(".")[0] == "torch" for name in imports_of(path))
+
+
+@pytest.mark.parametrize("path", sources("experiments"), ids=lambda path: path.stem)
+def test_lessons_are_one_page_and_import_no_other(path):
+    if path.stem.startswith("_"):
+        return
+    assert not any(name.startswith("experiments") for name in imports_of(path))
+    assert 40 <= len(path.read_text().splitlines()) <= 95
+
+
+def readme_commands():
+    """The one-line commands of the README's first section of code."""
+    blocks = re.findall(r"```bash\n(.*?)```", (ROOT / "README.md").read_text(), re.S)
+    return [line for block in blocks for line in block.splitlines() if line.strip()]
+
+
+def test_the_readme_sets_up_in_two_commands():
+    setups = [line for line in readme_commands() if "pip install" in line]
+    assert len(setups) == 2
+    assert setups[0].endswith("python -m experiments.lenet")
+    assert setups[1].endswith("pytest")
+
+
+def test_ci_runs_the_readmes_test_command():
+    ci = (ROOT / ".ci" / "run").read_text().splitlines()
+    tests = next(line for line in readme_commands() if line.endswith("pytest"))
+    assert tests in ci
+    assert [line for line in ci if "pip install" in line] == [tests]
+
+
+@pytest.mark.parametrize(
+    "command",
+    [["ruff", "check", "."], ["ruff", "format", "--check", "."], ["mypy"]],
+    ids=" ".join,
+)
+def test_tools_are_content(command):
+    done = subprocess.run(
+        [sys.executable, "-m", *command], cwd=ROOT, capture_output=True, text=True,
+        check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(
+    "path",
+    [p for p in sources(".") if not set(p.parts) & {".venv", "build"}],
+    ids=lambda path: str(path.relative_to(ROOT)),
+)
+def test_files_keep_to_the_project(path):
+    """No path of a machine that it was written on."""
+    text = path.read_text()
+    assert not re.search(r"/(home|root|work|Users)/\w", text.replace(__file__, ""))

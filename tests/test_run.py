@@ -1,0 +1,131 @@
+import os
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import yaml
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from jaxdl import checkpoint
+from jaxdl.config import ImageConfig, RunConfig
+from jaxdl.plots import curves
+from jaxdl.run import open_run
+
+
+@dataclass(frozen=True)
+class Config(RunConfig):
+    learning_rate: float = 1e-3
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_a_run_holds_all_that_it_is_given(here, capsys):
+    config = Config(seed=3, learning_rate=0.5)
+    history = {"train/loss": np.array([2.0, 1.0]), "test/loss": np.array([3.0, 2.5])}
+    with open_run("lesson", config) as run:
+        for epoch in 1, 2:
+            record = {name: values[epoch - 1] for name, values in history.items()}
+            run.log(epoch, None, record)
+        run.save({"w": jnp.ones(2)}, curves=curves(history))
+
+    assert run.directory.parent == run.directory.parent.relative_to(".")
+    assert run.directory.parts[:2] == ("runs", "lesson")
+    assert yaml.safe_load((run.directory / "config.yaml").read_text()) == {
+        "seed": 3,
+        "run_dir": None,
+        "deterministic": False,
+        "debug": False,
+        "learning_rate": 0.5,
+    }
+    assert (run.directory / "curves.png").read_bytes().startswith(b"\x89PNG")
+    params = checkpoint.load(run.directory / "params", {"w": jnp.zeros(2)})
+    np.testing.assert_array_equal(params["w"], [1, 1])
+    said = capsys.readouterr().out
+    assert str(run.directory) in said
+    assert "tensorboard --logdir runs\n" in said
+
+
+def test_tensorboard_reads_the_curves(here):
+    with open_run("lesson", Config()) as run:
+        run.log(1, None, {"train/loss": 2.0, "test/loss": 3.0})
+        run.log(2, None, {"train/loss": 1.0, "test/loss": 2.5})
+    for split, expected in {"train": [2.0, 1.0], "test": [3.0, 2.5]}.items():
+        events = EventAccumulator(str(run.directory / split)).Reload()
+        assert [(e.step, e.value) for e in events.Scalars("loss")] == [
+            (1, expected[0]),
+            (2, expected[1]),
+        ]
+
+
+def test_a_named_directory(here, capsys):
+    with open_run("lesson", Config(run_dir="some/where")) as run:
+        pass
+    assert (here / "some" / "where" / "config.yaml").exists()
+    assert "tensorboard --logdir some/where" in capsys.readouterr().out
+    assert str(run.directory) == "some/where"
+
+
+def test_two_runs_at_once_have_two_directories(here):
+    runs = [open_run("lesson", Config()) for _ in range(3)]
+    assert len({run.directory for run in runs}) == 3
+
+
+def test_a_directory_in_use_is_refused_and_left_alone(here):
+    with open_run("lesson", Config(run_dir="mine")):
+        pass
+    (here / "mine" / "config.yaml").write_text("precious")
+    with pytest.raises(ValueError, match="--run-dir mine is not empty"):
+        open_run("lesson", Config(run_dir="mine"))
+    assert (here / "mine" / "config.yaml").read_text() == "precious"
+
+
+def test_a_file_in_the_way(here):
+    (here / "runs").write_text("")
+    with pytest.raises(OSError, match="cannot write the run to runs/lesson: "):
+        open_run("lesson", Config())
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become someone else")
+def test_a_directory_without_permission():
+    """Root may write anywhere, so the test becomes nobody in a directory of root's."""
+    code = (
+        "import os, yaml; from jaxdl.config import RunConfig; from jaxdl import run\n"
+        "os.chdir({!r}); os.setuid(65534); run.open_run('lesson', RunConfig())"
+    )
+    with tempfile.TemporaryDirectory() as closed:
+        os.chmod(closed, 0o755)
+        done = subprocess.run(
+            [sys.executable, "-c", code.format(closed)],
+            cwd=Path(__file__).parents[1],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    assert "PermissionError: cannot write the run to runs/lesson: Perm" in done.stderr
+
+
+def test_a_failed_run_says_nothing_of_results(here, capsys):
+    def fail():
+        with open_run("lesson", Config()):
+            raise FloatingPointError("the loss is nan")
+
+    with pytest.raises(FloatingPointError):
+        fail()
+    assert "Curves" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("dataset", "epochs", "passes"),
+    [("digits", None, 200), ("mnist", None, 5), ("digits", 3, 3), ("mnist", 0, 0)],
+)
+def test_passes_over_the_images(dataset, epochs, passes):
+    assert ImageConfig(dataset=dataset, epochs=epochs).passes == passes

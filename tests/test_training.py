@@ -1,0 +1,414 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+import torch
+from flax import linen as nn
+from flax import nnx
+
+from jaxdl.functional import cross_entropy
+from jaxdl.models.lenet import LeNet
+from jaxdl.training import (
+    choose_driver,
+    compiled,
+    compiler_options,
+    epoch_batches,
+    init_state,
+    loop_steps,
+    make_epoch,
+    make_eval_step,
+    make_evaluation,
+    make_train_step,
+    num_examples,
+    scan_steps,
+    steps_per_epoch,
+)
+from tests.oracle import EXACT, assert_same_bits, assert_trees_match, to_torch
+
+KEY = jax.random.key(7)
+
+
+def noisy_quadratic(params, model_state, batch, key):
+    """A loss with noise, so that a wrong key cannot hide."""
+    target = batch["x"] + 0.1 * jax.random.normal(key, batch["x"].shape)
+    return jnp.mean((params - target) ** 2), (model_state, {"target": target.mean()})
+
+
+class Perceptron(nn.Module):
+    """Two layers with dropout and batch norm: randomness and state in one model."""
+
+    @nn.compact
+    def __call__(self, x, *, train):
+        x = nn.Dense(16)(x.reshape(len(x), -1))
+        x = nn.BatchNorm(use_running_average=not train)(x)
+        x = nn.Dropout(0.3, deterministic=not train)(nn.relu(x))
+        return nn.Dense(3)(x)
+
+
+def classification(model):
+    def loss_fn(params, model_state, batch, key):
+        logits, model_state = model.apply(
+            {"params": params, **model_state},
+            batch["x"],
+            train=True,
+            rngs={"dropout": key},
+            mutable=list(model_state),
+        )
+        loss = cross_entropy(logits, batch["label"])
+        return loss, (model_state, {"top": logits.max()})
+
+    return loss_fn
+
+
+def small_images(rng, n, size=16):
+    x = rng.normal(size=(n, size, size, 1))
+    return {"x": jnp.asarray(x), "label": jnp.asarray(rng.integers(3, size=n))}
+
+
+def perceptron_run(rng, n=22):
+    data = small_images(rng, n, size=4)
+    optimizer = optax.sgd(0.1, momentum=0.9)
+    variables = Perceptron().init(jax.random.key(1), data["x"], train=False)
+    variables = jax.tree.map(lambda v: v.astype(data["x"].dtype), variables)
+    params = variables.pop("params")
+    train_step = make_train_step(classification(Perceptron()), optimizer)
+    return init_state(params, optimizer, variables), train_step, data
+
+
+def lenet_run(rng, n=10):
+    data = small_images(rng, n)
+    optimizer = optax.adam(1e-2)
+    params = LeNet(3).init(jax.random.key(1), data["x"])["params"]
+    params = jax.tree.map(lambda p: p.astype(data["x"].dtype), params)
+
+    def loss_fn(params, model_state, batch, key):
+        logits = LeNet(3).apply({"params": params}, batch["x"])
+        return cross_entropy(logits, batch["label"]), (model_state, {})
+
+    return init_state(params, optimizer), make_train_step(loss_fn, optimizer), data
+
+
+# -- one step
+
+
+def test_train_step_is_one_gradient_step(x64):
+    optimizer = optax.sgd(0.25)
+    data = {"x": jnp.linspace(-1.0, 1.0, 10)}
+    state = init_state(jnp.float64(3.0), optimizer)._replace(step=jnp.int32(4))
+    after, metrics = make_train_step(noisy_quadratic, optimizer)(state, data, KEY)
+
+    # By hand: d/dp mean (p - t)² = 2 (p - mean t), with the noise of step 4.
+    noise = jax.random.normal(jax.random.fold_in(KEY, 4), data["x"].shape)
+    target = data["x"] + 0.1 * noise
+    np.testing.assert_allclose(after.params, 3 - 0.5 * (3 - target.mean()), **EXACT)
+    np.testing.assert_allclose(metrics["loss"], ((3 - target) ** 2).mean(), **EXACT)
+    np.testing.assert_allclose(metrics["target"], target.mean(), **EXACT)
+    assert after.step == 5
+
+
+def test_state_holds_arrays_only(rng):
+    state, _, _ = perceptron_run(rng)
+    assert all(isinstance(leaf, jax.Array) for leaf in jax.tree.leaves(state))
+
+
+def test_two_states_made_alike_are_traced_once(rng):
+    traces = []
+    optimizer = optax.sgd(0.1)
+
+    def loss_fn(params, model_state, batch, key):
+        traces.append(1)
+        return jnp.sum(params * batch), (model_state, {})
+
+    step = jax.jit(make_train_step(loss_fn, optimizer))
+    for _ in range(2):
+        step(init_state(jnp.ones(3), optimizer), jnp.ones(3), KEY)
+    assert len(traces) == 1
+
+
+def test_weight_decay_is_pytorchs(rng, x64):
+    """optax's decay, chained before SGD, is added to the gradient as in PyTorch."""
+    optimizer = optax.chain(
+        optax.add_decayed_weights(0.1), optax.sgd(0.05, momentum=0.9)
+    )
+    w, x = rng.normal(size=4), rng.normal(size=(6, 4))
+
+    def loss_fn(params, model_state, batch, key):
+        return jnp.mean((batch @ params) ** 2), (model_state, {})
+
+    state = init_state(jnp.asarray(w), optimizer)
+    step = jax.jit(make_train_step(loss_fn, optimizer))
+    tensor = to_torch(w).requires_grad_()
+    oracle = torch.optim.SGD([tensor], 0.05, momentum=0.9, weight_decay=0.1)
+    for _ in range(20):
+        state, _ = step(state, jnp.asarray(x), KEY)
+        oracle.zero_grad()
+        (to_torch(x) @ tensor).square().mean().backward()
+        oracle.step()
+    np.testing.assert_allclose(state.params, tensor.detach(), **EXACT)
+
+
+# -- epochs and their drivers
+
+
+@pytest.mark.parametrize("driver", ["scan", "loop"])
+@pytest.mark.parametrize("drop_last", [False, True])
+def test_epoch_equals_steps_by_hand(x64, driver, drop_last):
+    optimizer = optax.adam(0.1)
+    data = {"x": jnp.linspace(-1.0, 1.0, 11)}
+    state = init_state(jnp.float64(3.0), optimizer)
+    train_step = make_train_step(noisy_quadratic, optimizer)
+    epoch = make_epoch(train_step, 3, drop_last=drop_last, driver=driver)
+    final, metrics = epoch(state, data, KEY)
+
+    order_key, step_key = jax.random.split(KEY)
+    order = jax.random.permutation(jax.random.fold_in(order_key, 0), 11)
+    losses = []
+    for start in range(0, 9 if drop_last else 11, 3):
+        batch = {"x": data["x"][order[start : start + 3]]}
+        state, step_metrics = train_step(state, batch, step_key)
+        losses.append(step_metrics["loss"])
+    assert_trees_match(final, state)
+    np.testing.assert_allclose(metrics["loss"], jnp.stack(losses), **EXACT)
+
+
+@pytest.mark.parametrize("batch_size", [22, 11, 4, 1], ids=lambda size: f"batch{size}")
+def test_scan_and_loop_give_the_same_bits_without_convolutions(rng, batch_size):
+    state, train_step, data = perceptron_run(rng)
+    results = []
+    for driver in "scan", "loop":
+        epoch = make_epoch(train_step, batch_size, driver=driver)
+        epoch = compiled(epoch) if driver == "scan" else epoch
+        after, first = epoch(state, data, KEY)
+        results.append((epoch(after, data, KEY), first))
+    assert_same_bits(*results)
+
+
+def test_scan_and_loop_agree_with_convolutions(rng, x64):
+    state, train_step, data = lenet_run(rng)
+    scanned = compiled(make_epoch(train_step, 4))(state, data, KEY)
+    looped = make_epoch(train_step, 4, driver="loop")(state, data, KEY)
+    assert_trees_match(scanned, looped)
+
+
+@pytest.mark.parametrize("driver", ["scan", "loop"])
+def test_same_key_same_bits_and_another_key_others(rng, driver):
+    state, train_step, data = perceptron_run(rng)
+    epoch = make_epoch(train_step, 4, driver=driver)
+    first, _ = epoch(state, data, KEY)
+    again, _ = epoch(state, data, KEY)
+    other, _ = epoch(state, data, jax.random.key(8))
+    assert_same_bits(first, again)
+    assert not np.array_equal(
+        first.params["Dense_0"]["kernel"], other.params["Dense_0"]["kernel"]
+    )
+
+
+def test_the_loop_leaves_the_given_state_usable(rng):
+    state, train_step, data = perceptron_run(rng)
+    make_epoch(train_step, 4, driver="loop")(state, data, KEY)
+    assert np.isfinite(jax.tree.leaves(state.params)[0]).all()
+
+
+def test_epochs_differ_in_order_under_one_key():
+    first, _ = epoch_batches(KEY, 0, 30, 10)
+    second, _ = epoch_batches(KEY, 1, 30, 10)
+    assert not np.array_equal(first, second)
+
+
+def test_an_epoch_visits_each_example_once():
+    full, last = epoch_batches(KEY, 3, 759, 32)
+    assert full.shape == (23, 32)
+    assert last.shape == (23,)
+    seen = np.sort(np.concatenate([np.ravel(full), last]))
+    np.testing.assert_array_equal(seen, np.arange(759))
+
+
+def test_batch_statistics_come_from_real_rows_only(rng, x64):
+    """The last, smaller batch is not padded: its mean is that of its own examples."""
+    state, train_step, data = perceptron_run(rng, n=5)
+    before = state.model_state["batch_stats"]["BatchNorm_0"]["mean"]
+    _, last = epoch_batches(jax.random.split(KEY)[0], 0, 5, 4)
+    full_only, _ = make_epoch(train_step, 4, drop_last=True)(state, data, KEY)
+    both, _ = make_epoch(train_step, 4)(state, data, KEY)
+
+    dense = full_only.params["Dense_0"]
+    row = data["x"][last].reshape(1, -1) @ dense["kernel"] + dense["bias"]
+    after_full = full_only.model_state["batch_stats"]["BatchNorm_0"]["mean"]
+    after_both = both.model_state["batch_stats"]["BatchNorm_0"]["mean"]
+    np.testing.assert_allclose(after_both, 0.99 * after_full + 0.01 * row[0], **EXACT)
+    assert not np.array_equal(before, after_full)
+
+
+def test_epoch_trains_many_seeds_at_once(x64):
+    optimizer = optax.adam(0.1)
+    data = {"x": jnp.linspace(-1.0, 1.0, 11)}
+    state = init_state(jnp.float64(3.0), optimizer)
+    epoch = make_epoch(make_train_step(noisy_quadratic, optimizer), 5)
+    keys = jax.random.split(KEY, 4)
+    together, _ = jax.vmap(epoch, in_axes=(None, None, 0))(state, data, keys)
+    alone, _ = epoch(state, data, keys[2])
+    np.testing.assert_allclose(together.params[2], alone.params, **EXACT)
+
+
+def test_lenet_trains_under_vmap_over_seeds(rng, x64):
+    state, train_step, data = lenet_run(rng)
+    keys = jax.random.split(KEY, 2)
+    epoch = make_epoch(train_step, 4)
+    together, _ = jax.jit(jax.vmap(epoch, in_axes=(None, None, 0)))(state, data, keys)
+    alone, _ = jax.jit(epoch)(state, data, keys[1])
+    assert_trees_match(jax.tree.map(lambda x: x[1], together), alone)
+
+
+@pytest.mark.parametrize("batch_size", [0, -3])
+def test_batch_size_below_one(batch_size):
+    with pytest.raises(ValueError, match=f"batch_size={batch_size} is below 1"):
+        make_epoch(lambda *args: args, batch_size)
+
+
+@pytest.mark.parametrize("driver", ["scan", "loop"])
+def test_batch_larger_than_the_data(rng, driver):
+    state, train_step, data = perceptron_run(rng)
+    with pytest.raises(ValueError, match="batch_size=23 exceeds the 22 examples given"):
+        make_epoch(train_step, 23, driver=driver)(state, data, KEY)
+
+
+def test_arrays_of_unequal_length_are_named():
+    with pytest.raises(ValueError, match="'label': 4, 'x': 5"):
+        num_examples({"x": jnp.zeros((5, 2)), "label": jnp.zeros(4)})
+
+
+@pytest.mark.parametrize(
+    ("n", "batch_size", "drop_last", "steps"),
+    [
+        (759, 32, False, 24),
+        (759, 32, True, 23),
+        (60_000, 256, False, 235),
+        (8, 4, False, 2),
+    ],
+)
+def test_steps_per_epoch(n, batch_size, drop_last, steps):
+    assert steps_per_epoch(n, batch_size, drop_last) == steps
+
+
+# -- the choice of a driver
+
+
+def autodiff_convolution(params, model_state, batch, key):
+    """Leaves the gradients of a convolution to autodiff."""
+    y = jax.lax.conv_general_dilated(
+        batch["x"], params, (1, 1), "VALID", dimension_numbers=("NHWC", "HWIO", "NHWC")
+    )
+    return jnp.mean(y**2), (model_state, {})
+
+
+def test_autodiffs_convolution_gradients_take_the_loop_on_cpu(rng):
+    optimizer = optax.sgd(0.1)
+    state = init_state(jnp.ones((3, 3, 1, 2)), optimizer)
+    step = make_train_step(autodiff_convolution, optimizer)
+    assert choose_driver(step, state, small_images(rng, 4), KEY) == "loop"
+
+
+def test_nested_convolution_gradients_are_found(rng):
+    optimizer = optax.sgd(0.1)
+    state = init_state(jnp.ones((3, 3, 1, 2)), optimizer)
+    step = jax.jit(jax.checkpoint(make_train_step(autodiff_convolution, optimizer)))
+    assert choose_driver(step, state, small_images(rng, 4), KEY) == "loop"
+
+
+@pytest.mark.parametrize("make_run", [perceptron_run, lenet_run])
+def test_other_models_are_scanned(rng, make_run):
+    state, step, data = make_run(rng)
+    assert choose_driver(step, state, data, KEY) == "scan"
+
+
+def test_compiler_options_are_known_to_this_xla():
+    assert compiler_options() != {}
+
+
+# -- evaluation
+
+
+def measured(params, model_state, batch):
+    error = (batch["x"] - params) ** 2
+    return {"loss": error, "pair": jnp.stack([error, -error], axis=1), "hit": error > 1}
+
+
+@pytest.mark.parametrize("n", [1, 3, 8, 11])
+@pytest.mark.parametrize("batch_size", [1, 4, 100])
+def test_evaluation_gives_exact_means(rng, x64, n, batch_size):
+    data = {"x": jnp.asarray(rng.normal(size=n))}
+    state = init_state(jnp.float64(0.3), optax.sgd(0.1))
+    evaluate = jax.jit(make_evaluation(make_eval_step(measured), batch_size))
+    means = evaluate(state, data)
+    every = measured(state.params, (), data)
+    np.testing.assert_allclose(means["loss"], every["loss"].mean(), **EXACT)
+    np.testing.assert_allclose(means["pair"], every["pair"].mean(axis=0), **EXACT)
+    np.testing.assert_allclose(means["hit"], np.mean(np.asarray(every["hit"])), **EXACT)
+
+
+def test_evaluation_traces_one_shape():
+    shapes = []
+
+    def eval_fn(params, model_state, batch):
+        shapes.append(batch["x"].shape)
+        return {"loss": batch["x"]}
+
+    evaluate = jax.jit(make_evaluation(make_eval_step(eval_fn), 4))
+    evaluate(init_state(jnp.zeros(()), optax.sgd(0.1)), {"x": jnp.arange(11.0)})
+    assert set(shapes) == {(4,)}
+
+
+def test_padding_cannot_spoil_a_mean():
+    """What the mask leaves out is not even multiplied by 0: NaN × 0 is NaN."""
+    eval_step = make_eval_step(lambda params, model_state, batch: {"loss": batch})
+    state = init_state(jnp.zeros(()), optax.sgd(0.1))
+    sums = eval_step(state, jnp.array([1.0, jnp.nan]), jnp.array([True, False]))
+    assert sums["loss"] == 1
+
+
+# -- any module system
+
+
+def test_an_nnx_module_trains_through_the_same_step(rng, x64):
+    x, y = rng.normal(size=(12, 3)), rng.normal(size=(12, 1))
+    module = nnx.Linear(3, 1, rngs=nnx.Rngs(0), param_dtype=jnp.float64)
+    graph, params = nnx.split(module)
+
+    def loss_fn(params, model_state, batch, key):
+        predicted = nnx.merge(graph, params)(batch["x"])
+        return jnp.mean((predicted - batch["y"]) ** 2), (model_state, {})
+
+    optimizer = optax.sgd(0.1)
+    state = init_state(params, optimizer)
+    data = {"x": jnp.asarray(x), "y": jnp.asarray(y)}
+    step = make_train_step(loss_fn, optimizer)
+    state, _ = jax.jit(scan_steps(step))(
+        state, data, jnp.tile(jnp.arange(12), (30, 1)), KEY
+    )
+
+    w, b = (np.asarray(module.kernel[...]), np.zeros(1))
+    for _ in range(30):
+        error = x @ w + b - y
+        w, b = w - 0.1 * 2 * x.T @ error / 12, b - 0.1 * 2 * error.mean(axis=0)
+    trained = nnx.merge(graph, state.params)
+    np.testing.assert_allclose(trained.kernel[...], w, **EXACT)
+    np.testing.assert_allclose(trained.bias[...], b, **EXACT)
+
+
+def test_a_plain_function_trains_through_the_same_step(rng, x64):
+    x = jnp.asarray(rng.normal(size=(8, 2)))
+    optimizer = optax.sgd(0.1)
+
+    def loss_fn(params, model_state, batch, key):
+        return jnp.mean((batch @ params) ** 2), (model_state + 1, {})
+
+    state = init_state(jnp.ones(2), optimizer, model_state=jnp.int32(0))
+    state, _ = loop_steps(make_train_step(loss_fn, optimizer))(
+        state, x, jnp.tile(jnp.arange(8), (5, 1)), KEY
+    )
+    w = np.ones(2)
+    for _ in range(5):
+        w = w - 0.1 * 2 * x.T @ (x @ w) / 8
+    np.testing.assert_allclose(state.params, w, **EXACT)
+    assert state.model_state == 5
