@@ -1,0 +1,249 @@
+"""Trains each lesson beside PyTorch: the same settings, in turns, in one process.
+
+    TFDS_DATA_DIR=... python -m benchmarks.lessons            # prints the table
+    TFDS_DATA_DIR=... python -m benchmarks.lessons --write    # and puts it into README.md
+
+Times are those of training with its measurement of the test set after each epoch, as
+`fit` does it: compilation is counted, loading the data and drawing figures is not.
+PyTorch runs eagerly on tensors in memory, without the cost of a DataLoader.
+"""
+
+import argparse
+import contextlib
+import io
+import re
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+from unittest.mock import patch
+
+import jax
+import numpy as np
+import torch
+
+from experiments import (
+    lenet,
+    linear_regression,
+    linear_regression_scratch,
+    softmax_regression,
+    softmax_regression_scratch,
+)
+from jaxdl.data import load_images, make_linear_data
+from jaxdl.loop import fit
+
+README = Path(__file__).parents[1] / "README.md"
+
+
+class Outcome(NamedTuple):
+    value: float
+    seconds: float
+
+
+class Case(NamedTuple):
+    lesson: str
+    data: str
+    epochs: int
+    unit: str
+    ours: Callable[[int], Outcome]
+    theirs: Callable[[int], Outcome]
+
+
+def run_lesson(module, metric, **settings) -> Callable[[int], Outcome]:
+    """Runs a lesson's `main`, and times what it spends in `fit`."""
+
+    def run(seed):
+        seconds = []
+
+        def timed_fit(*args, **kwargs):
+            start = time.perf_counter()
+            result = jax.block_until_ready(fit(*args, **kwargs))
+            seconds.append(time.perf_counter() - start)
+            return result
+
+        with (
+            tempfile.TemporaryDirectory() as folder,
+            patch.object(module, "fit", timed_fit),
+            contextlib.redirect_stdout(io.StringIO()),
+        ):
+            config = module.Config(seed=seed, run_dir=folder, **settings)
+            result = module.main(config)
+        return Outcome(result[metric], seconds[0])
+
+    return run
+
+
+def train_torch(net, loss, optimizer, x, y, epochs, batch_size, measure) -> Outcome:
+    start = time.perf_counter()
+    for _ in range(epochs):
+        for rows in torch.randperm(len(x)).split(batch_size):
+            optimizer.zero_grad()
+            loss(net(x[rows]), y[rows]).backward()
+            optimizer.step()
+        with torch.no_grad():
+            value = measure()
+    return Outcome(value, time.perf_counter() - start)
+
+
+def torch_images(make_net, make_optimizer, dataset, epochs):
+    def run(seed):
+        torch.manual_seed(seed)
+        images = load_images(dataset, None, 28)
+        (x, y), (test_x, test_y) = (
+            (
+                torch.tensor(split["image"].transpose(0, 3, 1, 2)),
+                torch.tensor(split["label"], dtype=torch.long),
+            )
+            for split in (images.train, images.test)
+        )
+        net = make_net()
+
+        def accuracy():
+            hits = [
+                (net(images).argmax(1) == labels).sum().item()
+                for images, labels in zip(test_x.split(256), test_y.split(256))
+            ]
+            return sum(hits) / len(test_x)
+
+        return train_torch(
+            net,
+            torch.nn.functional.cross_entropy,
+            make_optimizer(net.parameters()),
+            x,
+            y,
+            epochs,
+            256,
+            accuracy,
+        )
+
+    return run
+
+
+def torch_softmax():
+    linear = torch.nn.Linear(784, 10)
+    torch.nn.init.normal_(linear.weight, std=0.01)
+    torch.nn.init.zeros_(linear.bias)
+    return torch.nn.Sequential(torch.nn.Flatten(), linear)
+
+
+def torch_lenet():
+    return torch.nn.Sequential(
+        torch.nn.Conv2d(1, 6, 5),
+        torch.nn.Sigmoid(),
+        torch.nn.MaxPool2d(2),
+        torch.nn.Conv2d(6, 16, 5),
+        torch.nn.Sigmoid(),
+        torch.nn.MaxPool2d(2),
+        torch.nn.Flatten(),
+        torch.nn.Linear(256, 120),
+        torch.nn.Sigmoid(),
+        torch.nn.Linear(120, 84),
+        torch.nn.Sigmoid(),
+        torch.nn.Linear(84, 10),
+    )
+
+
+def torch_linear(examples, epochs, scale):
+    """`scale` is what the squared error is multiplied by: ½ in the lesson by hand."""
+
+    def run(seed):
+        torch.manual_seed(seed)
+        w, b = linear_regression.W, linear_regression.B
+        data = make_linear_data(jax.random.key(seed), w, b, examples, 0.01)
+        x, y = (torch.tensor(np.asarray(data[name])) for name in "xy")
+        net = torch.nn.Linear(3, 1)
+        torch.nn.init.normal_(net.weight, std=0.01)
+        torch.nn.init.zeros_(net.bias)
+
+        def error():
+            found = torch.cat([net.weight[0], net.bias]).numpy()
+            return float(abs(found - np.append(w, b)).max())
+
+        return train_torch(
+            net,
+            lambda predicted, y: scale * ((predicted[:, 0] - y) ** 2).mean(),
+            torch.optim.SGD(net.parameters(), 0.03),
+            x,
+            y,
+            epochs,
+            10,
+            error,
+        )
+
+    return run
+
+
+def cases() -> list[Case]:
+    def sgd(parameters):
+        return torch.optim.SGD(parameters, 0.1)
+
+    def adam(parameters):
+        return torch.optim.Adam(parameters, 1e-3)
+
+    def images(module, make_net, make_optimizer, dataset, epochs):
+        return Case(
+            module.__name__.split(".")[-1],
+            dataset,
+            epochs,
+            "test accuracy",
+            run_lesson(module, "test/accuracy", dataset=dataset, epochs=epochs),
+            torch_images(make_net, make_optimizer, dataset, epochs),
+        )
+
+    return [
+        Case(
+            "linear_regression_scratch", "500 drawn points", 7, "largest error",
+            run_lesson(linear_regression_scratch, "descent"), torch_linear(500, 7, 0.5),
+        ),
+        Case(
+            "linear_regression", "1,000 drawn points", 3, "largest error",
+            run_lesson(linear_regression, "error"), torch_linear(1000, 3, 1.0),
+        ),
+        images(softmax_regression_scratch, torch_softmax, sgd, "fashion_mnist", 5),
+        images(softmax_regression, torch_softmax, sgd, "fashion_mnist", 5),
+        images(lenet, torch_lenet, adam, "fashion_mnist", 5),
+        images(lenet, torch_lenet, adam, "digits", 200),
+    ]  # fmt: skip
+
+
+def row(case: Case, seeds: int) -> str:
+    ours, theirs = [], []
+    for seed in range(seeds):
+        ours.append(case.ours(seed))
+        theirs.append(case.theirs(seed))
+    cells = [f"`{case.lesson}`", case.data, str(case.epochs)]
+    for outcomes in ours, theirs:
+        values = [outcome.value for outcome in outcomes]
+        mean, spread = statistics.mean(values), statistics.stdev(values)
+        if case.unit == "test accuracy":
+            cells.append(f"{mean:.1%} ± {spread:.1%}")
+        else:
+            cells.append(f"error {mean:.4f} ± {spread:.4f}")
+        cells.append(f"{statistics.median(o.seconds for o in outcomes):.1f} s")
+    return "| " + " | ".join(cells) + " |"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--write", action="store_true", help="update README.md")
+    arguments = parser.parse_args()
+
+    lines = [
+        "| lesson | data | epochs | jaxdl | | PyTorch | |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for case in cases():
+        lines.append(row(case, arguments.seeds))
+        print(lines[-1], flush=True)
+    if arguments.write:
+        text = README.read_text()
+        table = "<!-- results -->\n" + "\n".join(lines) + "\n<!-- end -->"
+        text = re.sub("<!-- results -->.*<!-- end -->", table, text, flags=re.S)
+        README.write_text(text)
+
+
+if __name__ == "__main__":
+    main()

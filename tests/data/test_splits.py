@@ -1,0 +1,116 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import torch
+
+from jaxdl.data import random_split
+
+
+@pytest.mark.parametrize(
+    "lengths",
+    [
+        [7, 3],
+        [0, 10],
+        [10],
+        [0.8, 0.2],
+        [0.5, 0.25, 0.25],
+        [0.29, 0.29, 0.42],
+        [1 / 3, 1 / 3, 1 / 3],
+        [0.7, 0.2, 0.1],
+        [1.0],
+    ],
+    ids=str,
+)
+def test_lengths_are_those_of_torch(lengths):
+    parts = random_split(jax.random.key(0), np.arange(10), lengths)
+    expected = torch.utils.data.random_split(range(10), lengths)
+    assert [len(part) for part in parts] == [len(part) for part in expected]
+
+
+@pytest.mark.parametrize("n", [1, 2, 10, 101])
+def test_parts_are_disjoint_and_complete(n):
+    parts = random_split(jax.random.key(1), np.arange(n), [0.6, 0.3, 0.1])
+    assert sorted(np.concatenate(parts)) == list(range(n))
+
+
+def test_an_example_keeps_its_leaves_together():
+    data = {
+        "x": np.arange(20),
+        "y": (10 * jnp.arange(20.0), np.arange(40).reshape(20, 2)),
+    }
+    for part in random_split(jax.random.key(0), data, [12, 8]):
+        np.testing.assert_array_equal(part["y"][0], 10 * part["x"])
+        np.testing.assert_array_equal(part["y"][1][:, 0], 2 * part["x"])
+
+
+@pytest.mark.parametrize("module", [np, jnp], ids=["numpy", "jax"])
+def test_arrays_stay_of_their_kind(module):
+    first, second = random_split(jax.random.key(0), module.arange(6), [4, 2])
+    kind = type(module.arange(6))
+    assert type(first) is type(second) is kind
+
+
+def test_parts_are_copies():
+    data = np.arange(6)
+    (part,) = random_split(jax.random.key(0), data, [6])
+    part[:] = -1
+    np.testing.assert_array_equal(data, np.arange(6))
+
+
+def test_the_split_is_random():
+    first, _ = random_split(jax.random.key(0), np.arange(100), [50, 50])
+    assert (np.diff(first) < 0).any()
+
+
+def test_the_same_key_splits_alike():
+    a, b = (random_split(jax.random.key(3), np.arange(100), [50, 50]) for _ in "ab")
+    np.testing.assert_array_equal(a, b)
+
+
+def test_another_key_splits_otherwise():
+    a, b = (
+        random_split(jax.random.key(seed), np.arange(100), [50, 50]) for seed in (3, 4)
+    )
+    assert not np.array_equal(a, b)
+
+
+def test_it_compiles():
+    def split(key, data):
+        return random_split(key, data, [0.7, 0.3])
+
+    key, data = jax.random.key(0), jnp.arange(10)
+    for compiled, plain in zip(
+        jax.jit(split)(key, data), split(key, data), strict=True
+    ):
+        np.testing.assert_array_equal(compiled, plain)
+
+
+@pytest.mark.parametrize(
+    ("lengths", "message"),
+    [
+        ([7, 4], r"lengths=\[7, 4\] sum to 11, not to the 10 examples"),
+        ([1], r"lengths=\[1\] sum to 1, not to the 10 examples"),
+        ([0.5, 0.4], r"lengths=\[0.5, 0.4\] sum to 0.9, not to 1"),
+        ([7.0, 3.0], r"sum to 10.0, not to 1"),
+        ([11, -1], r"lengths=\[11, -1\] must be .* at least 0"),
+        ([], r"lengths=\[\] must be one or more"),
+    ],
+)
+def test_lengths_that_do_not_fit_are_refused(lengths, message):
+    with pytest.raises(ValueError, match=message):
+        random_split(jax.random.key(0), np.arange(10), lengths)
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        ({"x": np.zeros(3), "y": np.zeros(4)}, r"different lengths: \[3, 4\]"),
+        ({"x": np.zeros(3), "y": 1.0}, "no leading axis"),
+        ({}, "no leading axis"),
+    ],
+    ids=["lengths", "scalar", "empty"],
+)
+def test_data_without_one_leading_axis_is_refused(data, message):
+    with pytest.raises(ValueError, match=message):
+        random_split(jax.random.key(0), data, [1.0])
