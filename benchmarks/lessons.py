@@ -1,7 +1,7 @@
 """Trains each lesson beside PyTorch: the same settings, in turns, in one process.
 
-    TFDS_DATA_DIR=... python -m benchmarks.lessons            # prints the table
-    TFDS_DATA_DIR=... python -m benchmarks.lessons --write    # and puts it into README.md
+    TFDS_DATA_DIR=... python -m benchmarks.lessons
+    TFDS_DATA_DIR=... python -m benchmarks.lessons --write    # into README.md as well
 
 Times are those of training with its measurement of the test set after each epoch, as
 `fit` does it: compilation is counted, loading the data and drawing figures is not.
@@ -103,7 +103,9 @@ def torch_images(make_net, make_optimizer, dataset, epochs):
         def accuracy():
             hits = [
                 (net(images).argmax(1) == labels).sum().item()
-                for images, labels in zip(test_x.split(256), test_y.split(256))
+                for images, labels in zip(
+                    test_x.split(256), test_y.split(256), strict=True
+                )
             ]
             return sum(hits) / len(test_x)
 

@@ -69,7 +69,8 @@ def main(config: Config = Config()) -> dict[str, float]:
             held_out=held_out | {"test": images.test},
             callbacks=[run.log],
         )
-        logits = model.apply({"params": state.params}, images.test["image"][:32])
+        predict = jax.jit(model.apply)
+        logits = predict({"params": state.params}, images.test["image"][:32])
         grid = image_grid(images.test, images.class_names, logits.argmax(axis=1))
         run.save(state.params, curves=curves(history), predictions=grid)
         result = {name: float(values[-1]) for name, values in history.items()}

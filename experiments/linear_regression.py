@@ -55,7 +55,7 @@ def loss_fn(params, model_state, batch, key):
 def fit_line(key):
     """Fits y = w x + b to three points: 10,000 steps are one compiled program."""
     optimizer = optax.sgd(0.01)
-    state = init_state(Linear(1).init(key, LINE["x"])["params"], optimizer)
+    state = init_state(jax.jit(Linear(1).init)(key, LINE["x"])["params"], optimizer)
     steps = jax.jit(scan_steps(make_train_step(loss_fn, optimizer)))
     every_point = jnp.tile(jnp.arange(3), (10_000, 1))
     return steps(state, LINE, every_point, key)[0].params

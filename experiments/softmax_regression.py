@@ -41,6 +41,7 @@ def main(config: Config = Config()) -> dict[str, float]:
     params = model.init(init_key, jnp.zeros((1, config.image_size**2)))["params"]
     optimizer = optax.sgd(config.learning_rate)
 
+    @jax.jit
     def predict(params, images):
         return model.apply({"params": params}, images.reshape(len(images), -1))
 

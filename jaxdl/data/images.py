@@ -28,11 +28,6 @@ class ImageData(NamedTuple):
     class_names: tuple[str, ...]
 
 
-def list_image_sets() -> tuple[str, ...]:
-    """Names that `load_images` takes."""
-    return IMAGE_SETS
-
-
 def load_images(
     name: str,
     data_dir: str | os.PathLike[str] | None = None,

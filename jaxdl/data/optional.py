@@ -15,6 +15,5 @@ def import_optional(module: str, purpose: str) -> ModuleType:
     except ModuleNotFoundError as error:
         raise ImportError(
             f"{purpose} needs {module}, which cannot be imported ({error}): "
-            'run pip install "jaxdl-course[experiments]", '
-            'or from a clone pip install -e ".[experiments]"'
+            'run pip install -e ".[experiments]" in the clone of jaxdl'
         ) from error

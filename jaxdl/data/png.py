@@ -29,18 +29,14 @@ def decode_greyscale_pngs(
     """
     if not images:
         raise ValueError("there are no images to decode")
-    header = images[0][:HEADER_LENGTH]
-    height, width = 0, 0
+    header, height, width = images[0][:HEADER_LENGTH], 0, 0
     scanlines = []
     for index, png in enumerate(images):
         try:
-            if index == 0 or png[:HEADER_LENGTH] != header:
-                _check_chunk(png, len(SIGNATURE))
-                size = _size(png)
-                if index == 0:
-                    height, width = size
-                if size != (height, width):
-                    raise ValueError(f"size {size} differs from {(height, width)}")
+            if index == 0:
+                height, width = _size(png)
+            elif png[:HEADER_LENGTH] != header and _size(png) != (height, width):
+                raise ValueError(f"size {_size(png)} differs from {(height, width)}")
             scanlines.append(_scanlines(png, height * (1 + width)))
         except ValueError as error:
             raise ValueError(f"image {index}: {error}") from error
@@ -49,7 +45,12 @@ def decode_greyscale_pngs(
 
 
 def _size(png: bytes) -> tuple[int, int]:
-    """Height and width of an image of the kind that is decoded here."""
+    """Height and width of an image, known to be of the kind that is decoded here."""
+    if not png.startswith(SIGNATURE):
+        raise ValueError("it does not start with the PNG signature")
+    kind, end = _check_chunk(png, len(SIGNATURE))
+    if (kind, end) != (b"IHDR", HEADER_LENGTH):
+        raise ValueError(f"its first chunk is {kind!r}, not a 13-byte IHDR")
     width, height = (int.from_bytes(png[i : i + 4], "big") for i in (16, 20))
     depth, colour, compression, filtering, interlace = png[24:29]
     if (depth, colour) != (8, 0):
@@ -63,18 +64,13 @@ def _size(png: bytes) -> tuple[int, int]:
 
 def _check_chunk(png: bytes, start: int) -> tuple[bytes, int]:
     """Type and end of the chunk at `start`, once its checksum is verified."""
-    if not png.startswith(SIGNATURE):
-        raise ValueError("it does not start with the PNG signature")
     end = start + 12 + int.from_bytes(png[start : start + 4], "big")
     kind = png[start + 4 : start + 8]
     if len(kind) < 4 or end > len(png):
         raise ValueError(f"it is cut off after {len(png)} bytes")
-    if zlib.crc32(png[start + 4 : end - 4]) != int.from_bytes(
-        png[end - 4 : end], "big"
-    ):
+    checksum = int.from_bytes(png[end - 4 : end], "big")
+    if zlib.crc32(png[start + 4 : end - 4]) != checksum:
         raise ValueError(f"chunk {kind!r} fails its checksum")
-    if start == len(SIGNATURE) and (kind, end) != (b"IHDR", HEADER_LENGTH):
-        raise ValueError(f"its first chunk is {kind!r}, not a 13-byte IHDR")
     return kind, end
 
 

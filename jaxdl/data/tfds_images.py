@@ -146,7 +146,7 @@ def _read_records(path: Path, length: int) -> Sequence[bytes]:
     )
     try:
         reader = array_record.ArrayRecordReader(str(path))
-        records = reader.read_all() if reader.num_records() else []
+        records = reader.read_all()
         reader.close()
     except RuntimeError as error:  # the one type array_record has for damaged files
         raise ValueError(f"its records cannot be read ({error})") from error

@@ -18,8 +18,8 @@ def mse_loss(
     """Squared error, without the factor ½ of `optax.l2_loss`.
 
     Raises:
-      ValueError: the shapes differ. PyTorch broadcasts them with a warning, and so turns
-        a (n,) target beside an (n, 1) input into n² errors.
+      ValueError: the shapes differ. PyTorch broadcasts them with a warning, and so
+        makes n² errors of a (n,) target beside an (n, 1) input.
 
     >>> mse_loss(jnp.array([1.0, 2.0]), jnp.array([1.0, 4.0]))
     Array(2., dtype=float32)
@@ -39,21 +39,21 @@ def cross_entropy(
 ) -> Float[Array, "..."]:
     """Negative log-likelihood of `target` under softmax(input), in nats.
 
-    `target` holds class indices, or for each example a probability of every class.
-    The loss is log Σ exp(input) - input[target]: with the largest logit taken out of the
-    sum it neither overflows nor takes the log of a probability that was rounded to 0, as
-    log(softmax(input)) computed in two steps does.
+    `target` holds class indices, or a probability of every class for each example. The
+    loss is log Σ exp(input) - input[target]: with the largest logit taken out of the
+    sum it neither overflows nor takes the log of a probability that was rounded to 0,
+    as log(softmax(input)) computed in two steps does.
 
-    With class indices, `mean` divides by the summed weights of the examples that count,
-    so it is NaN when all are ignored; with probabilities it divides by the number of
-    examples (torch/nn/functional.py, cross_entropy). `label_smoothing` mixes the target
-    with the uniform distribution (Szegedy et al., "Rethinking the Inception Architecture
-    for Computer Vision", 2015, §7).
+    With class indices, `mean` divides by the summed weights of the examples that
+    count, so it is NaN when all are ignored; with probabilities it divides by the
+    number of examples (torch/nn/functional.py, cross_entropy). `label_smoothing` mixes
+    the target with the uniform distribution (Szegedy et al., "Rethinking the Inception
+    Architecture for Computer Vision", 2015, §7).
 
     Raises:
       ValueError: a label lies outside of 0..classes-1 and is not `ignore_index`, or
-        `label_smoothing` outside of [0, 1]. Labels can only be looked at outside of jit;
-        inside, such a label makes the loss NaN.
+        `label_smoothing` outside of [0, 1]. Labels can only be looked at outside of
+        jit; inside, such a label makes the loss NaN.
 
     >>> cross_entropy(jnp.array([[0.0, 0.0], [1e3, 0.0]]), jnp.array([0, 0]))
     Array(0.3465736, dtype=float32)
@@ -90,7 +90,7 @@ def cross_entropy(
 def check_labels(
     labels: Int[Array, "..."], classes: int, ignore_index: int | None = None
 ) -> None:
-    """Raises ValueError for a label outside of 0..classes-1; does nothing inside jit."""
+    """Raises ValueError for a label outside of 0..classes-1; inside jit, nothing."""
     if isinstance(labels, jax.core.Tracer):
         return
     values = np.asarray(labels)

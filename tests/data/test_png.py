@@ -81,7 +81,7 @@ def test_filters_may_differ_by_row_and_by_image(rng, size):
 
 # Equal neighbours are where ties between Paeth's three candidates occur.
 def test_ties_in_the_paeth_filter_are_broken_in_order(rng):
-    pixels = rng.integers(0, 3, (50, 6, 6), dtype=np.uint8)
+    pixels = rng.integers(0, 4, (50, 6, 6), dtype=np.uint8)
     data = [encode(image, [4] * 6) for image in pixels]
     np.testing.assert_array_equal(np.stack([pil_decode(d) for d in data]), pixels)
     np.testing.assert_array_equal(decode_greyscale_pngs(data), pixels)

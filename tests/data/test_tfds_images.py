@@ -2,10 +2,12 @@
 
 import io
 import json
+import subprocess
 import sys
 
 import numpy as np
 import pytest
+import tensorflow_datasets as tfds
 from array_record.python.array_record_module import ArrayRecordWriter
 from PIL import Image
 from tensorflow_datasets.proto import tf_example_pb2
@@ -309,5 +311,26 @@ def test_a_format_that_needs_tensorflow(small_mnist):
 )
 def test_a_package_that_is_not_installed(small_mnist, monkeypatch, module):
     monkeypatch.setitem(sys.modules, module, None)
-    with pytest.raises(ImportError, match=rf"{module}.*jaxdl-course\[experiments\]"):
+    with pytest.raises(ImportError, match=rf"{module}.*pip install -e .*experiments"):
         load_images("mnist", data_dir=small_mnist.parents[1])
+
+
+def test_a_package_that_tensorflow_datasets_lacks(small_mnist, monkeypatch):
+    def raise_import_error(directory):
+        raise ImportError("No module named 'importlib_resources'")
+
+    monkeypatch.setattr(tfds, "builder_from_directory", raise_import_error)
+    with pytest.raises(ImportError, match="importlib_resources"):
+        load_images("mnist", data_dir=small_mnist.parents[1])
+
+
+def test_loading_prints_and_warns_of_nothing(small_mnist):
+    data_dir = str(small_mnist.parents[1])
+    code = f"import jaxdl.data as d; d.load_images('mnist', data_dir={data_dir!r})"
+    result = subprocess.run(
+        [sys.executable, "-W", "error", "-c", code],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (result.returncode, result.stdout, result.stderr) == (0, "", "")

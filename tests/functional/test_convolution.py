@@ -218,8 +218,8 @@ def test_gradient_on_cpu_holds_only_plain_convolutions(monkeypatch, channels):
 @pytest.mark.parametrize("dtype", [jnp.float16, jnp.bfloat16, jnp.float32])
 @pytest.mark.parametrize("channels", CHANNELS)
 def test_keeps_the_dtype_to_its_precision(dtype, channels):
-    images, _ = operands(channels)
-    rounded = [a.astype(dtype) for a in (images, random((7, 6, channels, 4), 1))]
+    shapes = (2, 9, 8, channels), (7, 6, channels, 4)
+    rounded = [jnp.asarray(random(shape, 0), dtype) for shape in shapes]
     cotangent = jnp.ones_like(convolve(*rounded))
 
     @jax.jit
