@@ -1,0 +1,57 @@
+import io
+
+import numpy as np
+import pytest
+from matplotlib.colors import to_hex
+from PIL import Image
+
+from jaxdl.plots import RIGHT, WRONG, curves, image_grid
+
+NAMES = ("shirt", "coat", "bag")
+
+
+@pytest.fixture
+def examples(rng):
+    return {"image": rng.random((5, 6, 7, 1)), "label": np.array([0, 1, 2, 0, 1])}
+
+
+def titles(figure):
+    return [axes.title for axes in figure.axes if axes.images]
+
+
+def test_curves_have_a_chart_for_each_metric_and_a_line_for_each_split():
+    history = {
+        "train/loss": np.array([3.0, 2.0, 1.0]),
+        "train/accuracy": np.array([0.1, 0.2, 0.3]),
+        "test/loss": np.array([4.0, 3.0, 2.0]),
+    }
+    loss, accuracy = curves(history).axes
+    assert (loss.get_ylabel(), accuracy.get_ylabel()) == ("loss", "accuracy")
+    assert [line.get_label() for line in loss.lines] == ["train", "test"]
+    np.testing.assert_array_equal(loss.lines[1].get_ydata(), [4, 3, 2])
+    np.testing.assert_array_equal(loss.lines[1].get_xdata(), [1, 2, 3])
+    assert [line.get_label() for line in accuracy.lines] == ["train"]
+
+
+def test_images_stand_under_the_names_of_their_classes(examples):
+    figure = image_grid(examples, NAMES, columns=3)
+    shown = titles(figure)
+    assert [t.get_text() for t in shown] == ["shirt", "coat", "bag", "shirt", "coat"]
+    np.testing.assert_array_equal(
+        figure.axes[3].images[0].get_array(), examples["image"][3, ..., 0]
+    )
+
+
+def test_predictions_are_green_or_red_with_the_truth(examples):
+    shown = titles(image_grid(examples, NAMES, predictions=np.array([0, 2, 2])))
+    assert [t.get_text() for t in shown] == ["shirt", "bag\n(is coat)", "bag"]
+    assert [to_hex(t.get_color()) for t in shown] == [RIGHT, WRONG, RIGHT]
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_a_grid_can_be_drawn(rng, channels):
+    """What is drawn has the pictures in it: neither blank nor of one colour."""
+    image = rng.random((4, 6, 7, channels))
+    file = io.BytesIO()
+    image_grid({"image": image, "label": np.zeros(4, int)}, NAMES).savefig(file)
+    assert len(Image.open(file).convert("RGB").getcolors(10**6)) > 100
