@@ -100,8 +100,8 @@ def fit(
                 metrics = jax.device_get(metrics)
                 _check_finite(metrics["loss"], epoch, int(state.step) - len(batches))
                 met.append((batches.shape[1], metrics))
-                newest = {name: float(np.mean(v)) for name, v in metrics.items()}
-                report.advance(len(batches), f"epoch {epoch}/{epochs}  {spell(newest)}")
+                newest = spell(_means(met))
+                report.advance(len(batches), f"epoch {epoch}/{epochs}  {newest}")
 
             record = {f"train/{name}": v for name, v in _means(met).items()}
             for split, examples in held_out.items():

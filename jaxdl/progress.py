@@ -32,18 +32,27 @@ def reporting(total: int, *, show: bool = True) -> Iterator[Report]:
         return
 
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+    from rich.table import Column
 
     columns = (
-        BarColumn(),
+        BarColumn(bar_width=20),
         TextColumn("{task.percentage:>3.0f}%"),
-        TextColumn("{task.speed_text}"),
         TimeRemainingColumn(),
-        TextColumn("{task.description}"),
+        TextColumn(
+            "{task.fields[rate]}{task.description}",
+            table_column=Column(no_wrap=True, overflow="ellipsis"),
+        ),
     )
     with Progress(*columns, console=console) as progress:
-        task = progress.add_task("compiling", total=total)
+        task = progress.add_task("compiling", total=total, rate="")
+
+        def advance(steps: int, text: str) -> None:
+            speed = progress.tasks[0].speed
+            rate = f"{speed:.0f} steps/s  " if speed else ""
+            progress.update(task, advance=steps, description=text, rate=rate)
+
         yield Report(
-            lambda steps, text: progress.update(task, advance=steps, description=text),
+            advance,
             lambda text: console.print(text, highlight=False, markup=False),
         )
 

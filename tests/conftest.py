@@ -1,9 +1,25 @@
 """Fixtures that all tests share."""
 
+import os
+import tempfile
+
 import jax
 import jaxtyping
 import numpy as np
 import pytest
+
+
+def pytest_configure(config):
+    """Lets the tests, and the processes they start, share what is compiled."""
+    if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+        cache = tempfile.TemporaryDirectory()
+        config.add_cleanup(cache.cleanup)
+        os.environ["JAX_COMPILATION_CACHE_DIR"] = cache.name
+    os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.1"
+    # JAX read its environment when it was imported above.
+    directory = os.environ["JAX_COMPILATION_CACHE_DIR"]
+    jax.config.update("jax_compilation_cache_dir", directory)
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
 
 
 @pytest.fixture
