@@ -3,8 +3,8 @@
 Another loop is as easily written from the same parts: this one is meant to be read.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Literal
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -29,7 +29,7 @@ from jaxdl.training import (
 )
 
 EvalStep = Callable[[TrainState, PyTree, Array], Metrics]
-Record = dict[str, float]
+Record = dict[str, Any]
 Callback = Callable[[int, TrainState, Record], None]
 History = dict[str, np.ndarray]
 HostMetrics = dict[str, np.ndarray]
@@ -58,7 +58,8 @@ def fit(
     After each epoch `eval_step` measures every set of `held_out`, and each callback
     gets the epoch (from 1), the state and the epoch's record: means over its examples,
     by names such as "train/loss" and "test/accuracy". The training metrics are those
-    met on the way, each before its own update.
+    met on the way, each before its own update. A callback that keeps the state must
+    copy it, since the next epoch takes over its memory.
 
     The result is that of `make_epoch(train_step, batch_size)` called `epochs` times
     with this key: the same bits, for the same driver.
@@ -103,13 +104,15 @@ def fit(
                 newest = spell(_means(met))
                 report.advance(len(batches), f"epoch {epoch}/{epochs}  {newest}")
 
-            record = {f"train/{name}": v for name, v in _means(met).items()}
+            measured = {"train": _means(met)}
             for split, examples in held_out.items():
                 assert evaluate is not None
-                measured = jax.device_get(evaluate(state, examples))
-                record |= {
-                    f"{split}/{name}": float(v) for name, v in _loss_first(measured)
-                }
+                measured[split] = jax.device_get(evaluate(state, examples))
+            record = {
+                f"{split}/{name}": values[name]
+                for split, values in measured.items()
+                for name in _loss_first(values)
+            }
             records.append(record)
             if is_due(epoch, epochs):
                 report.line(f"epoch {epoch}/{epochs}  {spell(record)}")
@@ -117,7 +120,7 @@ def fit(
                 callback(epoch, state, record)
 
     names = records[0] if records else {}
-    return state, {name: np.array([r[name] for r in records]) for name in names}
+    return state, {name: np.stack([r[name] for r in records]) for name in names}
 
 
 def _compile(
@@ -148,24 +151,22 @@ def _parts(full: np.ndarray, last: np.ndarray) -> Iterator[np.ndarray]:
         yield last[None]
 
 
-def _means(met: list[tuple[int, HostMetrics]]) -> Record:
+def _means(met: list[tuple[int, HostMetrics]]) -> HostMetrics:
     """Means over examples, of means over batches of the sizes given."""
     weights = np.concatenate(
         [np.full(len(metrics["loss"]), size) for size, metrics in met]
     )
-    return {
-        name: float(
-            np.average(
-                np.concatenate([metrics[name] for _, metrics in met]), 0, weights
-            )
-        )
-        for name, _ in _loss_first(met[0][1])
-    }
+
+    def mean(name):
+        values = np.concatenate([metrics[name] for _, metrics in met])
+        return np.average(values, axis=0, weights=weights)
+
+    return {name: mean(name) for name in _loss_first(met[0][1])}
 
 
-def _loss_first(metrics: HostMetrics) -> list[tuple[str, np.ndarray]]:
-    """Orders what jit returns by name, the way people read it."""
-    return sorted(metrics.items(), key=lambda item: item[0] != "loss")
+def _loss_first(names: Iterable[str]) -> list[str]:
+    """Orders the names, which jit returns by the alphabet, as people read them."""
+    return sorted(names, key=lambda name: name != "loss")
 
 
 def _check_finite(losses: np.ndarray, epoch: int, first_step: int) -> None:

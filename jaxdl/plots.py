@@ -17,8 +17,10 @@ RIGHT, WRONG = "#1a7f37", "#cf222e"
 def curves(history: Mapping[str, np.ndarray]) -> Figure:
     """Draws each metric of `history` over the epochs, its splits in one chart.
 
-    `history` maps names such as "train/loss" to a value an epoch, as `fit` returns it.
+    `history` maps names such as "train/loss" to a value an epoch, as `fit` returns it;
+    metrics that are no single number are left out.
     """
+    history = {name: values for name, values in history.items() if values.ndim == 1}
     tags = list(dict.fromkeys(name.split("/")[1] for name in history))
     figure = Figure(figsize=(5 * len(tags), 3.6), layout="constrained")
     for axes, tag in zip(

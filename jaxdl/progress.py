@@ -2,7 +2,9 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import NamedTuple
+from typing import Any, NamedTuple
+
+import numpy as np
 
 LINES = 20
 """about how many lines a run prints, however many epochs it has"""
@@ -62,12 +64,14 @@ def is_due(epoch: int, epochs: int) -> bool:
     return epoch % max(1, epochs // LINES) == 0 or epoch == epochs
 
 
-def spell(record: Mapping[str, float]) -> str:
-    """Writes metrics on a line.
+def spell(record: Mapping[str, Any]) -> str:
+    """Writes the metrics that are single numbers on a line.
 
     >>> spell({"train/loss": 0.25, "test/accuracy": 0.875})
     'train loss 0.25  test accuracy 0.875'
     """
     return "  ".join(
-        f"{name.replace('/', ' ')} {value:.4g}" for name, value in record.items()
+        f"{name.replace('/', ' ')} {value:.4g}"
+        for name, value in record.items()
+        if np.ndim(value) == 0
     )

@@ -7,6 +7,7 @@ from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from jaxtyping import PyTree
 
 from jaxdl import checkpoint
@@ -29,15 +30,16 @@ class Run:
         self.directory = directory
         self._writers: dict[str, Any] = {}
 
-    def log(self, epoch: int, state: Any, record: dict[str, float]) -> None:
-        """Writes an epoch's record to TensorBoard: a callback for `jaxdl.loop.fit`.
+    def log(self, epoch: int, state: Any, record: dict[str, Any]) -> None:
+        """Writes an epoch's numbers to TensorBoard: a callback for `jaxdl.loop.fit`.
 
         Each split is a TensorBoard run of its own and shares its tags with the others,
         which puts "train/loss" and "test/loss" into one chart.
         """
         for name, value in record.items():
             split, tag = name.split("/")
-            self._writer(split).add_scalar(tag, value, epoch)
+            if np.ndim(value) == 0:
+                self._writer(split).add_scalar(tag, value, epoch)
 
     def save(self, params: PyTree, **figures: "Figure") -> None:
         """Writes the parameters to `params` with orbax, and each figure as a PNG."""

@@ -2,6 +2,7 @@
 
 import os
 import tempfile
+from pathlib import Path
 
 import jax
 import jaxtyping
@@ -40,3 +41,17 @@ def unchecked():
     jaxtyping.config.update("jaxtyping_disable", True)
     yield
     jaxtyping.config.update("jaxtyping_disable", False)
+
+
+@pytest.fixture(scope="session")
+def tfds_dir() -> Path:
+    """A directory in which tensorflow-datasets has prepared mnist and fashion_mnist."""
+    candidates = [Path(__file__).resolve().parents[2] / "shared" / "data" / "tfds"]
+    if os.environ.get("TFDS_DATA_DIR"):
+        candidates.insert(0, Path(os.environ["TFDS_DATA_DIR"]))
+    for directory in candidates:
+        if all((directory / name).is_dir() for name in ("mnist", "fashion_mnist")):
+            return directory
+    pytest.skip(
+        "mnist and fashion_mnist are not in TFDS_DATA_DIR or ../shared/data/tfds"
+    )

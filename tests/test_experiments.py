@@ -123,6 +123,24 @@ def test_lenet_measures_a_held_out_share(tmp_path):
     assert {"validation/loss", "validation/accuracy"} <= set(result)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "low", "high"),
+    [
+        ("softmax_regression_scratch", 0.80, 0.86),
+        ("softmax_regression", 0.80, 0.86),
+        ("lenet", 0.70, 0.82),
+    ],
+)
+def test_the_courses_settings_on_fashion_mnist(name, low, high, tfds_dir, tmp_path):
+    module = import_module(f"experiments.{name}")
+    config = module.Config(
+        run_dir=str(tmp_path / "run"), dataset="fashion_mnist", data_dir=str(tfds_dir)
+    )
+    result = module.main(config)
+    assert low <= result["test/accuracy"] <= high
+
+
 @pytest.mark.parametrize("name", ["linear_regression", "softmax_regression"])
 def test_scratch_and_concise_lessons_agree(results, name):
     """Two programs for one model: as good as each other on other random numbers."""

@@ -107,6 +107,18 @@ def test_held_out_sets_are_measured_each_epoch(run, x64):
         np.testing.assert_allclose(measured, expected, rtol=1e-6)
 
 
+def test_metrics_may_be_arrays(run):
+    """A row of each example's, such as what a confusion matrix adds up."""
+    data = run[2]
+
+    def eval_fn(params, model_state, batch):
+        return {"pair": jnp.stack([batch["x"], -batch["x"]], axis=1)}
+
+    _, history = train(run, eval_step=make_eval_step(eval_fn), held_out={"test": data})
+    assert history["test/pair"].shape == (3, 2)
+    np.testing.assert_allclose(history["test/pair"][0, 0], data["x"].mean(), rtol=1e-5)
+
+
 def test_callbacks_see_each_epoch(run):
     seen = []
     _, history = train(

@@ -2,8 +2,10 @@
 
 import ast
 import re
+import statistics
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -50,6 +52,26 @@ def test_heavy_packages_are_loaded_where_they_are_used(module):
     # Flax itself loads orbax and rich; nothing else of ours may.
     flax = {"orbax", "rich", "yaml"} if "flax" in packages else set()
     assert not (HEAVY - flax) & packages
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("ours", "base", "limit"),
+    [
+        ("import jaxdl", "import jax", 1.1),
+        ("from jaxdl.training import make_train_step", "import jax, optax", 1.2),
+    ],
+)
+def test_imports_are_as_quick_as_what_they_need(ours, base, limit):
+    """Timed in turns, so that whatever else the machine does slows both."""
+    seconds = {ours: [], base: []}
+    for _ in range(9):
+        for code, times in seconds.items():
+            start = time.perf_counter()
+            subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
+            times.append(time.perf_counter() - start)
+    ratio = statistics.median(seconds[ours]) / statistics.median(seconds[base])
+    assert ratio <= limit
 
 
 # Who may import whom. Nothing of jaxdl imports `experiments`.

@@ -24,6 +24,7 @@ def test_curves_have_a_chart_for_each_metric_and_a_line_for_each_split():
         "train/loss": np.array([3.0, 2.0, 1.0]),
         "train/accuracy": np.array([0.1, 0.2, 0.3]),
         "test/loss": np.array([4.0, 3.0, 2.0]),
+        "test/confusion": np.zeros((3, 2, 2)),
     }
     loss, accuracy = curves(history).axes
     assert (loss.get_ylabel(), accuracy.get_ylabel()) == ("loss", "accuracy")

@@ -1,7 +1,12 @@
+import json
 import os
+import socket
 import subprocess
 import sys
 import tempfile
+import time
+import urllib.error
+import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -64,6 +69,36 @@ def test_tensorboard_reads_the_curves(here):
             (1, expected[0]),
             (2, expected[1]),
         ]
+
+
+@pytest.mark.slow
+def test_tensorboard_serves_the_curves(here):
+    """The program itself, asked as a browser asks it."""
+    with open_run("lesson", Config()) as run:
+        run.log(1, None, {"train/loss": 2.0})
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        port = str(free.getsockname()[1])
+    command = ["-m", "tensorboard.main", "--logdir", "runs", "--port", port]
+    server = subprocess.Popen([sys.executable, *command], stderr=subprocess.DEVNULL)
+    try:
+        name = str(run.directory.relative_to("runs") / "train")
+        assert "loss" in _ask(f"http://localhost:{port}/data/plugin/scalars/tags", name)
+    finally:
+        server.terminate()
+        server.wait()
+
+
+def _ask(url, name, seconds=60):
+    """Waits until the server is up and has found the run of that name."""
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    for _ in range(seconds):
+        try:
+            with opener.open(url) as reply:
+                return json.load(reply)[name]
+        except (urllib.error.URLError, KeyError):
+            time.sleep(1)
+    raise TimeoutError(url)
 
 
 def test_a_named_directory(here, capsys):
