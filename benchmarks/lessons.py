@@ -249,7 +249,7 @@ def main() -> None:
     arguments = parser.parse_args()
 
     lines = [
-        "| lesson | data | epochs | jaxdl | in all | epoch | PyTorch | in all | epoch |",
+        "| lesson | data | epochs | jaxdl | time | epoch | PyTorch | time | epoch |",
         "|---|---|---|---|---|---|---|---|---|",
     ]
     for case in cases():

@@ -151,7 +151,7 @@ def _parts(full: np.ndarray, last: np.ndarray) -> Iterator[np.ndarray]:
         yield last[None]
 
 
-def _means(met: list[tuple[int, HostMetrics]]) -> HostMetrics:
+def _means(met: list[tuple[int, HostMetrics]]) -> Record:
     """Means over examples, of means over batches of the sizes given."""
     weights = np.concatenate(
         [np.full(len(metrics["loss"]), size) for size, metrics in met]
