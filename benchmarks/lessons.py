@@ -230,7 +230,7 @@ def row(case: Case, seeds: int) -> str:
     cells = [f"`{case.lesson}`", case.data, str(case.epochs)]
     for outcomes in ours, theirs:
         values = [outcome.value for outcome in outcomes]
-        mean, spread = statistics.mean(values), statistics.stdev(values)
+        mean, spread = np.mean(values), np.std(values, ddof=min(1, seeds - 1))
         if case.unit == "test accuracy":
             cells.append(f"{mean:.1%} ± {spread:.1%}")
         else:

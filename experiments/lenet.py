@@ -39,6 +39,8 @@ def main(config: Config = Config()) -> dict[str, float]:
     init_key, split_key, run_key = jax.random.split(jax.random.key(config.seed), 3)
     images = load_images(config.dataset, config.data_dir, config.image_size)
     share = config.validation
+    if not 0 <= share < 1:
+        raise ValueError(f"validation={share} is not within 0..1, 1 excluded")
     train, validation = random_split(split_key, images.train, (1 - share, share))
     held_out = {"validation": validation} if share else {}
 
@@ -63,7 +65,7 @@ def main(config: Config = Config()) -> dict[str, float]:
             make_train_step(loss_fn, optimizer),
             train,
             run_key,
-            epochs=config.passes,
+            epochs=config.epochs,
             batch_size=config.batch_size,
             eval_step=make_eval_step(eval_fn),
             held_out=held_out | {"test": images.test},

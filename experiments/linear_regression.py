@@ -25,6 +25,7 @@ from jaxdl.run import open_run
 from jaxdl.training import init_state, make_eval_step, make_train_step, scan_steps
 
 W, B = np.array([-6.0, 3.2, 10.5]), 1.7
+MODEL = Linear(1, kernel_init=normal(0.01), bias_init=zeros)
 LINE = {"x": np.array([[1.0], [2.0], [3.0]]), "y": np.array([2.0, 4.0, 6.0])}
 
 
@@ -40,11 +41,8 @@ class Config(RunConfig):
     """of gradient descent"""
 
 
-model = Linear(1, kernel_init=normal(0.01), bias_init=zeros)
-
-
 def eval_fn(params, model_state, batch):
-    prediction = model.apply({"params": params}, batch["x"]).squeeze(-1)
+    prediction = MODEL.apply({"params": params}, batch["x"]).squeeze(-1)
     return {"loss": mse_loss(prediction, batch["y"], reduction="none")}
 
 
@@ -57,8 +55,7 @@ def fit_line(key):
     optimizer = optax.sgd(0.01)
     state = init_state(jax.jit(Linear(1).init)(key, LINE["x"])["params"], optimizer)
     steps = jax.jit(scan_steps(make_train_step(loss_fn, optimizer)))
-    every_point = jnp.tile(jnp.arange(3), (10_000, 1))
-    return steps(state, LINE, every_point, key)[0].params
+    return steps(state, LINE, jnp.tile(jnp.arange(3), (10_000, 1)), key)[0].params
 
 
 def main(config: Config = Config()) -> dict[str, float]:
@@ -67,7 +64,7 @@ def main(config: Config = Config()) -> dict[str, float]:
     train = make_linear_data(keys[0], W, B, config.num_examples, noise=0.01)
     test = make_linear_data(keys[1], W, B, 100, noise=0.01)
     optimizer = optax.sgd(config.learning_rate)
-    params = model.init(keys[2], train["x"])["params"]
+    params = MODEL.init(keys[2], train["x"])["params"]
 
     with open_run("linear_regression", config) as run:
         state, history = fit(

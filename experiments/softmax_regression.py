@@ -62,7 +62,7 @@ def main(config: Config = Config()) -> dict[str, float]:
             make_train_step(loss_fn, optimizer),
             images.train,
             run_key,
-            epochs=config.passes,
+            epochs=config.epochs,
             batch_size=config.batch_size,
             eval_step=make_eval_step(eval_fn),
             held_out={"test": images.test},

@@ -35,9 +35,8 @@ def logits_of(params, images):
 def cross_entropy(logits, labels):
     """-log softmax(logits)[label], as log Σ exp(logits) - logits[label].
 
-    The notes' -log(exp(z) / Σ exp(z)) overflows from z = 89 on in float32, and is
-    log 0 for z far below the rest. With the largest logit out of the sum it is neither.
-    """
+    The notes' -log(exp(z) / Σ exp(z)) overflows in float32 from z = 89 on. With the
+    largest logit taken out of the sum nothing does."""
     top = logits.max(axis=1)
     log_sum = top + jnp.log(jnp.exp(logits - top[:, None]).sum(axis=1))
     return log_sum - logits[jnp.arange(len(labels)), labels]
@@ -45,8 +44,8 @@ def cross_entropy(logits, labels):
 
 def measure(params, model_state, batch):
     logits = logits_of(params, batch["image"])
-    hits = logits.argmax(axis=1) == batch["label"]
-    return {"loss": cross_entropy(logits, batch["label"]), "accuracy": hits * 1.0}
+    hits = 1.0 * (logits.argmax(axis=1) == batch["label"])
+    return {"loss": cross_entropy(logits, batch["label"]), "accuracy": hits}
 
 
 def loss_fn(params, batch):
@@ -64,9 +63,8 @@ def main(config: Config = Config()) -> dict[str, float]:
     """Returns the last epoch's metrics, by names such as "test/accuracy"."""
     init_key, run_key = jax.random.split(jax.random.key(config.seed))
     images = load_images(config.dataset, config.data_dir, config.image_size)
-    classes = len(images.class_names)
-    w = 0.01 * jax.random.normal(init_key, (config.image_size**2, classes))
-    params = {"w": w, "b": jnp.zeros(classes)}
+    w = 0.01 * jax.random.normal(init_key, (config.image_size**2, 10))
+    params = {"w": w, "b": jnp.zeros(10)}
 
     with open_run("softmax_regression_scratch", config) as run:
         state, history = fit(
@@ -74,7 +72,7 @@ def main(config: Config = Config()) -> dict[str, float]:
             partial(sgd_step, learning_rate=config.learning_rate),
             images.train,
             run_key,
-            epochs=config.passes,
+            epochs=config.epochs,
             batch_size=config.batch_size,
             eval_step=make_eval_step(measure),
             held_out={"test": images.test},

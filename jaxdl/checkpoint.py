@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import PyTree
 
@@ -29,25 +30,37 @@ def load(directory: str | Path, like: PyTree) -> PyTree:
 
     Raises:
       FileNotFoundError: there is no checkpoint in `directory`.
-      ValueError: what is there differs from `like`; the message lists every difference.
+      ValueError: what is there is damaged, or differs from `like` in names, shapes or
+        dtypes (float64 needs jax_enable_x64); the message lists every difference.
     """
     from orbax.checkpoint import v1 as ocp
 
     path = Path(directory).absolute()
     if not ocp.is_orbax_checkpoint(path):
         raise FileNotFoundError(f"{directory} holds no checkpoint")
-    found, wanted = _leaves(ocp.metadata(path).metadata), _leaves(like)
-    differences = [
+    try:
+        found, wanted = _leaves(ocp.metadata(path).metadata), _leaves(like)
+        differences = _differences(found, wanted)
+        if not differences:
+            # Concrete arrays say where to put what is read, on whatever device.
+            target = jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), like)
+            tree = jax.tree.map(jnp.asarray, ocp.load(path, target))
+            differences = _differences(_leaves(tree), wanted)
+    except Exception as error:  # orbax has many, with reasons of many lines
+        reason = str(error).strip().split("\n")[0]
+        raise ValueError(f"{directory} cannot be read: {reason}") from error
+    if differences:
+        raise ValueError("\n".join([f"{directory} does not fit:", *differences]))
+    return tree
+
+
+def _differences(found: dict[str, str], wanted: dict[str, str]) -> list[str]:
+    return [
         f"  {name or 'the tree'}: wanted {wanted.get(name, 'nothing')},"
         f" found {found.get(name, 'nothing')}"
         for name in sorted(found | wanted)
         if found.get(name) != wanted.get(name)
     ]
-    if differences:
-        raise ValueError("\n".join([f"{directory} does not fit:", *differences]))
-    # Concrete arrays say where to put what is read, so that another device can read it.
-    target = jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), like)
-    return jax.tree.map(jax.numpy.asarray, ocp.load(path, target))
 
 
 def _leaves(tree: PyTree) -> dict[str, str]:
@@ -58,4 +71,4 @@ def _leaves(tree: PyTree) -> dict[str, str]:
 
 
 def _describe(leaf: Any) -> str:
-    return f"{np.dtype(leaf.dtype).name}{list(leaf.shape)}"
+    return f"{leaf.dtype}{list(leaf.shape)}"

@@ -7,6 +7,8 @@ from typing import TypeVar
 from jaxdl.config import RunConfig
 from jaxdl.determinism import make_deterministic
 
+MISTAKES = (ValueError, OSError, FloatingPointError, ImportError, MemoryError)
+
 Config = TypeVar("Config", bound=RunConfig)
 
 
@@ -20,20 +22,20 @@ def run_main(main: Callable[[Config], object], config_type: type[Config]) -> Non
 
     script = sys.modules["__main__"]
     spec = script.__spec__
-    config = tyro.cli(
-        config_type,
-        prog=f"python -m {spec.name}" if spec else None,
-        description=script.__doc__,
-        config=(tyro.conf.FlagCreatePairsOff,),
-    )
-    if config.deterministic:
-        make_deterministic()
     try:
+        config = tyro.cli(
+            config_type,
+            prog=f"python -m {spec.name}" if spec else None,
+            description=script.__doc__,
+            config=(tyro.conf.FlagCreatePairsOff,),
+        )
+        if config.deterministic:
+            make_deterministic()
         main(config)
     except KeyboardInterrupt:
         sys.exit("interrupted")
-    except (ValueError, OSError, FloatingPointError, ImportError) as error:
-        if config.debug:
+    except MISTAKES as error:
+        if "--debug" in sys.argv:
             raise
         print(f"error: {error}  (--debug shows where)", file=sys.stderr)
         sys.exit(2)

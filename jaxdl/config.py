@@ -20,6 +20,14 @@ class RunConfig:
     debug: bool = False
     """show where in the program an error came from"""
 
+    def __post_init__(self) -> None:
+        """Raises ValueError for a number that would not do what it says."""
+        if not 0 <= self.seed < 2**32:  # JAX would keep its last 32 bits
+            raise ValueError(f"seed={self.seed} is not within 0..{2**32 - 1}")
+        learning_rate = getattr(self, "learning_rate", 0.0)
+        if not learning_rate >= 0:
+            raise ValueError(f"learning_rate={learning_rate} is not 0 or above")
+
 
 @dataclass(frozen=True)
 class ImageConfig(RunConfig):
@@ -37,9 +45,8 @@ class ImageConfig(RunConfig):
 
     course_epochs: ClassVar[int] = 5
 
-    @property
-    def passes(self) -> int:
-        """How many epochs to train: `epochs`, or the default for the data set."""
-        if self.epochs is not None:
-            return self.epochs
-        return self.course_epochs * (40 if self.dataset == "digits" else 1)
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.epochs is None:
+            epochs = self.course_epochs * (40 if self.dataset == "digits" else 1)
+            object.__setattr__(self, "epochs", epochs)  # as dataclasses has it

@@ -9,7 +9,7 @@ from flax import linen as nn
 from flax.linen.dtypes import promote_dtype
 from jaxtyping import Array, Float
 
-from jaxdl.functional.convolution import Padding, conv2d
+from jaxdl.functional.convolution import Padding, as_pair, conv2d
 from jaxdl.initializers import Initializer, fan_in_uniform
 
 
@@ -30,7 +30,7 @@ class Linear(nn.Module):
     @nn.compact
     def __call__(self, x: Float[Array, "*batch in"]) -> Float[Array, "*batch out"]:
         fan_in = x.shape[-1]
-        _check_inputs(self, "input features", axis=-2, given=fan_in)
+        _check_inputs(self, "input features", fan_in)
         kernel_init = self.kernel_init or fan_in_uniform()
         kernel = self.param("kernel", kernel_init, (fan_in, self.features))
         bias = None
@@ -66,10 +66,11 @@ class Conv(nn.Module):
     def __call__(
         self, x: Float[Array, "*batch height width in"]
     ) -> Float[Array, "*batch out_height out_width out"]:
-        size = self.kernel_size
-        height, width = (size, size) if isinstance(size, int) else size
+        height, width = as_pair("kernel_size", self.kernel_size)
+        if self.groups < 1:
+            raise ValueError(f"groups={self.groups} is below 1")
         fan_in = x.shape[-1] // self.groups
-        _check_inputs(self, "channels a group", axis=-2, given=fan_in)
+        _check_inputs(self, "channels a group", fan_in)
         kernel_init = self.kernel_init or fan_in_uniform()
         shape = (height, width, fan_in, self.features)
         kernel = self.param("kernel", kernel_init, shape)
@@ -83,11 +84,11 @@ class Conv(nn.Module):
         )
 
 
-def _check_inputs(module: nn.Module, what: str, axis: int, given: int) -> None:
+def _check_inputs(module: nn.Module, what: str, given: int) -> None:
     """Says in words what Flax would report as a shape mismatch of parameters."""
     if not module.has_variable("params", "kernel"):
         return
-    made_for: int = module.get_variable("params", "kernel").shape[axis]
+    made_for: int = module.get_variable("params", "kernel").shape[-2]
     if made_for != given:
         name = "/".join(module.path) or type(module).__name__
         raise ValueError(f"{name} was made for {made_for} {what} and is given {given}")

@@ -58,8 +58,9 @@ def fit(
     After each epoch `eval_step` measures every set of `held_out`, and each callback
     gets the epoch (from 1), the state and the epoch's record: means over its examples,
     by names such as "train/loss" and "test/accuracy". The training metrics are those
-    met on the way, each before its own update. A callback that keeps the state must
-    copy it, since the next epoch takes over its memory.
+    met on the way, each before its own update; they hold "loss", as those of
+    `make_train_step` do. A callback that keeps the state must copy it, since the next
+    epoch takes over its memory.
 
     The result is that of `make_epoch(train_step, batch_size)` called `epochs` times
     with this key: the same bits, for the same driver.
@@ -69,7 +70,8 @@ def fit(
 
     Raises:
       ValueError: `epochs` or `batch_size` below 1, `batch_size` above the number of
-        examples, `held_out` without `eval_step`, a state in the middle of an epoch.
+        examples, `held_out` without `eval_step`, empty or named "train", a state in the
+        middle of an epoch or past the last, a driver that does not exist.
       FloatingPointError: a loss that is NaN or infinite; the message tells the step.
     """
     n = num_examples(data)
@@ -80,8 +82,14 @@ def fit(
         raise ValueError(f"epochs={epochs} is below 1")
     if position:
         raise ValueError(f"step {state.step} is {position} steps into an epoch")
+    if done >= epochs:
+        raise ValueError(f"epochs={epochs}, but the state has had {done} already")
     if held_out and eval_step is None:
         raise ValueError(f"held_out={list(held_out)} needs an eval_step")
+    if "train" in (held_out or {}):
+        raise ValueError("held_out cannot hold a set named 'train'")
+    for examples in (held_out or {}).values():
+        num_examples(examples)
 
     state, data = jax.device_put((state, data))
     held_out = {name: jax.device_put(d) for name, d in (held_out or {}).items()}
@@ -89,7 +97,7 @@ def fit(
     order_key, step_key = jax.random.split(key)
     order = compiled(epoch_batches, static_argnums=(2, 3))
     steps = _compile(train_step, driver, state, data, batch_size, key)
-    evaluate = compiled(make_evaluation(eval_step, batch_size)) if eval_step else None
+    evaluate = compiled(make_evaluation(eval_step or _nothing, batch_size))
 
     records: list[Record] = []
     with reporting((epochs - done) * epoch_steps, show=show) as report:
@@ -106,7 +114,6 @@ def fit(
 
             measured = {"train": _means(met)}
             for split, examples in held_out.items():
-                assert evaluate is not None
                 measured[split] = jax.device_get(evaluate(state, examples))
             record = {
                 f"{split}/{name}": values[name]
@@ -119,8 +126,7 @@ def fit(
             for callback in callbacks:
                 callback(epoch, state, record)
 
-    names = records[0] if records else {}
-    return state, {name: np.stack([r[name] for r in records]) for name in names}
+    return state, {name: np.stack([r[name] for r in records]) for name in records[0]}
 
 
 def _compile(
@@ -134,6 +140,8 @@ def _compile(
     if driver == "auto":
         batch = jax.tree.map(lambda x: x[:batch_size], data)
         driver = choose_driver(train_step, state, batch, key)
+    if driver not in ("scan", "loop"):
+        raise ValueError(f"driver={driver!r} is not 'auto', 'scan' or 'loop'")
     if driver == "loop":
         return loop_steps(train_step)
     return compiled(scan_steps(train_step), donate_argnums=0)
@@ -151,6 +159,10 @@ def _parts(full: np.ndarray, last: np.ndarray) -> Iterator[np.ndarray]:
         yield last[None]
 
 
+def _nothing(state: TrainState, batch: PyTree, mask: Array) -> Metrics:
+    return {}
+
+
 def _means(met: list[tuple[int, HostMetrics]]) -> Record:
     """Means over examples, of means over batches of the sizes given."""
     weights = np.concatenate(
@@ -158,7 +170,7 @@ def _means(met: list[tuple[int, HostMetrics]]) -> Record:
     )
 
     def mean(name):
-        values = np.concatenate([metrics[name] for _, metrics in met])
+        values = np.concatenate([metrics[name] for _, metrics in met], dtype=float)
         return np.average(values, axis=0, weights=weights)
 
     return {name: mean(name) for name in _loss_first(met[0][1])}

@@ -13,10 +13,16 @@ def accuracy(
 ) -> Float[Array, "..."]:
     """Share of the labels that have the largest logit; the first one wins a tie.
 
-    With `reduction="none"`, 1 or 0 for each example.
+    With `reduction="none"`, 1 or 0 for each example. Float32 at least.
+
+    Raises:
+      ValueError: the labels have another shape than the logits without their classes.
 
     >>> accuracy(jnp.array([[0.1, 0.9], [0.8, 0.2]]), jnp.array([1, 1]))
     Array(0.5, dtype=float32)
     """
-    correct = (logits.argmax(axis=-1) == labels).astype(logits.dtype)
+    if labels.shape != logits.shape[:-1]:
+        raise ValueError(f"labels {labels.shape} do not fit logits {logits.shape}")
+    dtype = jnp.promote_types(logits.dtype, jnp.float32)
+    correct = (logits.argmax(axis=-1) == labels).astype(dtype)
     return correct if reduction == "none" else jnp.mean(correct)

@@ -21,13 +21,13 @@ def curves(history: Mapping[str, np.ndarray]) -> Figure:
     metrics that are no single number are left out.
     """
     history = {name: values for name, values in history.items() if values.ndim == 1}
-    tags = list(dict.fromkeys(name.split("/")[1] for name in history))
+    tags = list(dict.fromkeys(name.split("/", 1)[1] for name in history))
     figure = Figure(figsize=(5 * len(tags), 3.6), layout="constrained")
     for axes, tag in zip(
         figure.subplots(1, len(tags), squeeze=False)[0], tags, strict=True
     ):
         for name, values in history.items():
-            split, its_tag = name.split("/")
+            split, its_tag = name.split("/", 1)
             if its_tag == tag:
                 marker = "o" if len(values) <= 20 else None
                 epochs = np.arange(1, len(values) + 1)
@@ -52,6 +52,8 @@ def image_grid(
     """
     labels = np.asarray(examples["label"])
     shown = labels if predictions is None else np.asarray(predictions)
+    if not len(shown):
+        raise ValueError("there are no images to show")
     columns = min(columns, len(shown))
     rows = -(-len(shown) // columns)
     figure = Figure(figsize=(1.4 * columns, 1.7 * rows), layout="constrained")

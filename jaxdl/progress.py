@@ -61,7 +61,7 @@ def reporting(total: int, *, show: bool = True) -> Iterator[Report]:
 
 def is_due(epoch: int, epochs: int) -> bool:
     """Tells whether epoch (from 1) gets a line: about `LINES` of them, and the last."""
-    return epoch % max(1, epochs // LINES) == 0 or epoch == epochs
+    return epoch % -(-epochs // LINES) == 0 or epoch == epochs
 
 
 def spell(record: Mapping[str, Any]) -> str:

@@ -37,7 +37,7 @@ class Run:
         which puts "train/loss" and "test/loss" into one chart.
         """
         for name, value in record.items():
-            split, tag = name.split("/")
+            split, tag = name.split("/", 1)
             if np.ndim(value) == 0:
                 self._writer(split).add_scalar(tag, value, epoch)
 
@@ -53,10 +53,19 @@ class Run:
     def __exit__(self, error_type: type | None, *rest: Any) -> None:
         for writer in self._writers.values():
             writer.close()
-        if error_type is None:
+        if error_type is not None:
+            self._remove_if_bare()
+        else:
             print(f"Figures, parameters and log: {self.directory}")
             root = RUNS if self.directory.is_relative_to(RUNS) else self.directory
             print(f"Curves: tensorboard --logdir {root}")
+
+    def _remove_if_bare(self) -> None:
+        """Takes back a run that failed before there was anything to keep."""
+        configuration = self.directory / "config.yaml"
+        if list(self.directory.iterdir()) == [configuration]:
+            configuration.unlink()
+            self.directory.rmdir()
 
     def _writer(self, split: str) -> Any:
         from tensorboardX import SummaryWriter
@@ -79,7 +88,7 @@ def open_run(name: str, config: RunConfig) -> Run:
     """
     import yaml
 
-    directory = Path(config.run_dir or RUNS / name)
+    directory = RUNS / name if config.run_dir is None else Path(config.run_dir)
     try:
         if config.run_dir is None:
             directory = _make_stamped(directory)

@@ -91,10 +91,20 @@ def make_eval_step(
 
     `eval_fn` gives every value with a leading axis of examples. Sums, not means:
     sums of batches of unequal size add up to an exact mean over all the examples.
+    They are float32 at least, since half precision cannot count a data set.
+
+    Raises:
+      ValueError: a value of `eval_fn` has no leading axis of examples.
     """
 
     def eval_step(state, batch, mask):
         def masked_sum(values):
+            if values.shape[:1] != mask.shape:
+                raise ValueError(
+                    f"eval_fn gives shape {values.shape} for {len(mask)} examples:"
+                    " every value needs a leading axis of examples"
+                )
+            values = values.astype(jnp.promote_types(values.dtype, jnp.float32))
             rows = mask.reshape(mask.shape + (1,) * (values.ndim - 1))
             return jnp.sum(jnp.where(rows, values, 0), axis=0)
 
@@ -153,6 +163,8 @@ def loop_steps(train_step: TrainStep) -> Steps:
     compiled_step = compiled(step, donate_argnums=0)
 
     def steps(state, data, batches, key):
+        # Once, not at every step.
+        state, data, batches = jax.device_put((state, data, batches))
         state = jax.tree.map(jnp.copy, state)
         history = []
         for i in range(len(batches)):
@@ -188,16 +200,19 @@ def make_epoch(
     `data` is a pytree of arrays that share a leading axis of `n` examples. The last
     `n % batch_size` of the shuffled examples make one smaller step, or none with
     `drop_last`. Metrics gain a leading axis of steps. Which epoch it is, and so which
-    order, follows from `state.step`.
+    order, follows from `state.step`, which has to be a whole number of epochs.
 
     With "scan" the epoch is pure and uncompiled; with "loop" it is a Python loop that
     compiles its step itself. Both give the same bits, except for convolutions, for
     which XLA picks other kernels inside a loop. `choose_driver` tells which is faster.
 
     Raises:
-      ValueError: `batch_size` is below 1 or exceeds the examples given.
+      ValueError: `batch_size` is below 1 or exceeds the examples given, or there is no
+        such driver.
     """
     _check_positive(batch_size)
+    if driver not in ("scan", "loop"):
+        raise ValueError(f"driver={driver!r} is not 'scan' or 'loop'")
     steps = {"scan": scan_steps, "loop": loop_steps}[driver](train_step)
 
     def epoch(state, data, key):
@@ -239,8 +254,9 @@ def compiled(function: Callable, **options: Any) -> Callable:
     """Compiles a step, an epoch or an evaluation: `jax.jit`, set for this device.
 
     On CPU it takes convolutions out of XLA's YNNPACK fusions, without which they run
-    1.1 to 2.3 times faster. The setting acts on the outermost `jit` only, so a program
-    that calls these inside its own `jit` passes it there: `compiler_options()`.
+    1.1 to 2.3 times faster. JAX takes such settings at the outermost `jit` only and
+    refuses this one inside another: a program that has a `jit` of its own gives it the
+    uncompiled function, and `compiler_options=compiler_options()`.
     """
     return jax.jit(function, compiler_options=compiler_options(), **options)
 
@@ -262,7 +278,10 @@ def compiler_options() -> dict[str, str]:
 
 def take(data: PyTree, rows: Int[Array, "..."]) -> PyTree:
     """Returns the examples at `rows`; a row outside of the data is clamped into it."""
-    return jax.tree.map(lambda x: jnp.asarray(x).at[rows].get(mode="clip"), data)
+    return jax.tree.map(
+        lambda x: jnp.asarray(x).at[rows].get(mode="clip", wrap_negative_indices=False),
+        data,
+    )
 
 
 def num_examples(data: PyTree) -> int:
@@ -273,7 +292,10 @@ def num_examples(data: PyTree) -> int:
     }
     if len(set(lengths.values())) != 1:
         raise ValueError(f"data must share one number of examples, got {lengths}")
-    return next(iter(lengths.values()))
+    n = next(iter(lengths.values()))
+    if n == 0:
+        raise ValueError("data holds no examples")
+    return n
 
 
 def steps_per_epoch(n: int, batch_size: int, drop_last: bool = False) -> int:

@@ -17,6 +17,8 @@ def pytest_configure(config):
         config.add_cleanup(cache.cleanup)
         os.environ["JAX_COMPILATION_CACHE_DIR"] = cache.name
     os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.1"
+    os.environ.setdefault("JAX_PLATFORMS", "cpu")  # what the numbers are stated for
+    jax.config.update("jax_platforms", os.environ["JAX_PLATFORMS"])
     # JAX read its environment when it was imported above.
     directory = os.environ["JAX_COMPILATION_CACHE_DIR"]
     jax.config.update("jax_compilation_cache_dir", directory)

@@ -68,6 +68,22 @@ def test_differences_are_listed(pair, tmp_path, like, message):
         checkpoint.load(tmp_path / "pair", pair._asdict() | like)
 
 
+def test_float64_is_not_cut_in_silence(tmp_path):
+    with jax.enable_x64(True):
+        wide = {"w": jnp.ones(2, jnp.float64)}
+        checkpoint.save(tmp_path / "wide", wide)
+    with pytest.raises(ValueError, match=r"w: wanted float64\[2\], found float32"):
+        checkpoint.load(tmp_path / "wide", {"w": np.zeros(2)})
+
+
+def test_a_damaged_file(pair, tmp_path):
+    checkpoint.save(tmp_path / "pair", pair)
+    for file in (tmp_path / "pair" / "state" / "d").iterdir():
+        file.write_bytes(file.read_bytes()[:10])
+    with pytest.raises(ValueError, match="pair cannot be read: "):
+        checkpoint.load(tmp_path / "pair", pair)
+
+
 def test_no_checkpoint(pair, tmp_path):
     with pytest.raises(FileNotFoundError, match="holds no checkpoint"):
         checkpoint.load(tmp_path / "absent", pair)

@@ -1,5 +1,6 @@
 """The Python in the documents runs as it stands there."""
 
+import os
 import re
 import subprocess
 import sys
@@ -18,12 +19,16 @@ SNIPPETS = [
 
 
 @pytest.mark.parametrize("snippet", SNIPPETS)
-def test_snippet_runs(snippet):
+def test_snippet_runs(snippet, tmp_path):
     """A comment behind a print begins with what is printed."""
     done = subprocess.run(
-        [sys.executable, "-c", snippet], cwd=ROOT, capture_output=True, text=True,
+        [sys.executable, "-c", snippet],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
         check=False,
-    )  # fmt: skip
+    )
     assert done.returncode == 0, done.stderr
     comments = re.findall(r"^print\(.*  # (.*)", snippet, re.M)
     for printed, comment in zip(done.stdout.splitlines(), comments, strict=True):

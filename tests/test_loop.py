@@ -20,7 +20,7 @@ KEY = jax.random.key(3)
 def loss_fn(params, model_state, batch, key):
     target = batch["x"] + 0.1 * jax.random.normal(key, batch["x"].shape)
     error = (params * batch["x"] - target) ** 2
-    return error.mean(), (model_state, {"worst": error.max()})
+    return error.mean(), (model_state, {"error": error.max()})
 
 
 def eval_fn(params, model_state, batch):
@@ -100,7 +100,7 @@ def test_held_out_sets_are_measured_each_epoch(run, x64):
         callbacks=[lambda epoch, state, record: states.append(state.params + 0)],
     )
     assert list(history) == [
-        "train/loss", "train/worst", "test/loss", "other/loss",
+        "train/loss", "train/error", "test/loss", "other/loss",
     ]  # fmt: skip
     for params, measured in zip(states, history["test/loss"], strict=True):
         expected = np.mean((np.asarray(params) * data["x"][:5] - 1) ** 2)
@@ -167,11 +167,37 @@ def test_a_loss_that_is_not_finite_stops_and_names_the_step(run):
         ({"batch_size": 0}, "batch_size=0 is below 1"),
         ({"batch_size": 12}, "batch_size=12 exceeds the 11 examples given"),
         ({"held_out": {"test": {"x": np.zeros(2)}}}, "needs an eval_step"),
+        (
+            {"held_out": {"train": {"x": np.zeros(2)}}, "eval_step": print},
+            "a set named 'train'",
+        ),
+        ({"held_out": {"test": {"x": np.zeros(0)}}, "eval_step": print}, "no examples"),
     ],
 )
 def test_bad_settings(run, settings, message):
     with pytest.raises(ValueError, match=message):
         train(run, **settings)
+
+
+def test_a_state_past_the_last_epoch_is_refused(run):
+    state, train_step, data = run
+    state = state._replace(step=jnp.int32(9))
+    with pytest.raises(ValueError, match="epochs=3, but the state has had 3 already"):
+        fit(state, train_step, data, KEY, epochs=3, batch_size=4)
+
+
+def test_a_driver_that_does_not_exist(run, unchecked):
+    with pytest.raises(ValueError, match="driver='scna' is not 'auto', 'scan' or"):
+        train(run, driver="scna")
+
+
+def test_half_precision(run):
+    data = run[2]
+    state = init_state(jnp.bfloat16(0.0), optax.sgd(0.1))
+    step = make_train_step(loss_fn, optax.sgd(0.1))
+    data = {"x": data["x"].astype(jnp.bfloat16)}
+    _, history = fit(state, step, data, KEY, epochs=1, batch_size=4, show=False)
+    assert np.isfinite(history["train/loss"]).all()
 
 
 def test_a_state_within_an_epoch_is_refused(run):

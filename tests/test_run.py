@@ -158,9 +158,44 @@ def test_a_failed_run_says_nothing_of_results(here, capsys):
     assert "Curves" not in capsys.readouterr().out
 
 
+def test_a_run_that_failed_at_once_is_taken_back(here):
+    """So that the corrected command may name the same directory."""
+
+    def fail():
+        with open_run("lesson", Config(run_dir="mine")):
+            raise ValueError("batch_size=0 is below 1")
+
+    with pytest.raises(ValueError, match="batch_size=0"):
+        fail()
+    assert not (here / "mine").exists()
+
+
+def test_a_run_that_failed_later_is_kept(here):
+    def fail():
+        with open_run("lesson", Config(run_dir="mine")) as run:
+            run.log(1, None, {"train/loss": 2.0})
+            raise FloatingPointError("the loss is nan")
+
+    with pytest.raises(FloatingPointError):
+        fail()
+    assert (here / "mine" / "config.yaml").exists()
+
+
 @pytest.mark.parametrize(
-    ("dataset", "epochs", "passes"),
+    ("dataset", "epochs", "resolved"),
     [("digits", None, 200), ("mnist", None, 5), ("digits", 3, 3), ("mnist", 0, 0)],
 )
-def test_passes_over_the_images(dataset, epochs, passes):
-    assert ImageConfig(dataset=dataset, epochs=epochs).passes == passes
+def test_epochs_by_default_depend_on_the_data_set(dataset, epochs, resolved):
+    assert ImageConfig(dataset=dataset, epochs=epochs).epochs == resolved
+
+
+@pytest.mark.parametrize("seed", [-1, 2**32])
+def test_seeds_that_jax_would_cut(seed):
+    with pytest.raises(ValueError, match=f"seed={seed} is not within"):
+        RunConfig(seed=seed)
+
+
+@pytest.mark.parametrize("rate", [-1e-3, float("nan")])
+def test_learning_rates_below_zero(rate):
+    with pytest.raises(ValueError, match=f"learning_rate={rate} is not"):
+        Config(learning_rate=rate)

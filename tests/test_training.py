@@ -23,6 +23,7 @@ from jaxdl.training import (
     num_examples,
     scan_steps,
     steps_per_epoch,
+    take,
 )
 from tests.oracle import EXACT, assert_same_bits, assert_trees_match, to_torch
 
@@ -357,6 +358,40 @@ def test_evaluation_traces_one_shape():
     evaluate = jax.jit(make_evaluation(make_eval_step(eval_fn), 4))
     evaluate(init_state(jnp.zeros(()), optax.sgd(0.1)), {"x": jnp.arange(11.0)})
     assert set(shapes) == {(4,)}
+
+
+def test_evaluation_in_half_precision_counts_exactly():
+    """bfloat16 has 8 bits, with which 256 + 1 is 256."""
+    evaluate = make_evaluation(
+        make_eval_step(lambda params, model_state, batch: {"hit": batch}), 1000
+    )
+    hits = jnp.arange(3000) < 2997
+    state = init_state(jnp.zeros(()), optax.sgd(0.1))
+    np.testing.assert_allclose(
+        evaluate(state, hits.astype(jnp.bfloat16))["hit"], 0.999, rtol=1e-6
+    )
+
+
+def test_evaluation_needs_a_value_for_each_example():
+    eval_step = make_eval_step(lambda params, model_state, batch: {"loss": batch.sum()})
+    state = init_state(jnp.zeros(()), optax.sgd(0.1))
+    with pytest.raises(ValueError, match=r"gives shape \(\) for 3 examples"):
+        eval_step(state, jnp.ones(3), jnp.ones(3, bool))
+
+
+def test_data_without_examples():
+    with pytest.raises(ValueError, match="no examples"):
+        num_examples({"x": jnp.zeros((0, 2))})
+
+
+def test_a_driver_that_does_not_exist(unchecked):
+    with pytest.raises(ValueError, match="driver='scna' is not 'scan' or 'loop'"):
+        make_epoch(lambda *args: args, 3, driver="scna")
+
+
+def test_rows_outside_of_the_data_are_clamped():
+    rows = jnp.array([-1, 7, 1])
+    np.testing.assert_array_equal(take(jnp.array([5, 6, 7]), rows), [5, 7, 6])
 
 
 def test_padding_cannot_spoil_a_mean():

@@ -1,6 +1,6 @@
 """Data sets as dictionaries of arrays, and how to split and make them."""
 
-from jaxdl.data.images import IMAGE_SETS, ImageData, load_images
+from jaxdl.data.images import IMAGE_SETS, ImageData, load_images, normalize
 from jaxdl.data.splits import random_split
 from jaxdl.data.synthetic import make_linear_data
 
@@ -9,5 +9,6 @@ __all__ = [
     "ImageData",
     "load_images",
     "make_linear_data",
+    "normalize",
     "random_split",
 ]

@@ -2,11 +2,12 @@
 
 import difflib
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float, UInt8
+from jaxtyping import Array, Float, UInt8
 
 from jaxdl.data.optional import import_optional
 from jaxdl.data.resize import resize_images
@@ -55,7 +56,7 @@ def load_images(
     (360, 16, 16, 1)
     """
     if name not in IMAGE_SETS:
-        near = difflib.get_close_matches(name, IMAGE_SETS, n=1)
+        near = difflib.get_close_matches(name.lower(), IMAGE_SETS, n=1)
         suggestion = f"did you mean {near[0]!r}? " if near else ""
         raise ValueError(
             f"unknown image set {name!r}: {suggestion}There are {', '.join(IMAGE_SETS)}"
@@ -70,6 +71,29 @@ def load_images(
         for part in (data.train, data.test)
     )
     return data._replace(train=train, test=test)
+
+
+def normalize(
+    image: Float[Array | np.ndarray, "*batch height width channels"],
+    mean: float | Sequence[float],
+    std: float | Sequence[float],
+) -> Float[Array | np.ndarray, "*batch height width channels"]:
+    """(image - mean) / std, by one number or by one for each channel.
+
+    As torchvision's `Normalize`; MNIST's own are 0.1307 and 0.3081.
+
+    Raises:
+        ValueError: a `std` is not above 0, or there are not as many as channels.
+
+    >>> float(normalize(np.full((1, 1, 1), 0.4388), 0.1307, 0.3081).round(6)[0, 0, 0])
+    1.0
+    """
+    for name, values in {"mean": np.asarray(mean), "std": np.asarray(std)}.items():
+        if values.shape not in ((), (1,), image.shape[-1:]):
+            raise ValueError(f"{name}={values} does not fit {image.shape[-1]} channels")
+    if not np.all(np.asarray(std) > 0):
+        raise ValueError(f"std={std} must be above 0")
+    return (image - np.asarray(mean, image.dtype)) / np.asarray(std, image.dtype)
 
 
 def _load_digits() -> ImageData:

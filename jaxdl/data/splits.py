@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from numbers import Integral
 from operator import itemgetter
 from typing import Any
 
@@ -50,9 +51,9 @@ def _num_examples(data: Any) -> int:
 
 
 def _counts(lengths: Sequence[int | float], num_examples: int) -> list[int]:
-    if not lengths or min(lengths) < 0:
+    if not len(lengths) or min(lengths) < 0:
         raise ValueError(f"lengths={lengths} must be one or more numbers of at least 0")
-    if all(isinstance(length, int) for length in lengths):
+    if all(isinstance(length, Integral) for length in lengths):
         if sum(lengths) != num_examples:
             raise ValueError(
                 f"lengths={lengths} sum to {sum(lengths)}, not to the {num_examples} "

@@ -20,7 +20,8 @@ def make_linear_data(
     Returns "x" of shape (num_examples, features) and "y" of shape (num_examples,).
 
     Raises:
-        ValueError: `num_examples` is below 1 or `noise` below 0.
+        ValueError: `num_examples` is below 1 or `noise` below 0, `weights` no vector
+            or `bias` no single number.
 
     >>> data = make_linear_data(jax.random.key(0), [-6, 3.2, 10.5], 1.7, 1000)
     >>> data["x"].shape, data["y"].shape
@@ -28,9 +29,14 @@ def make_linear_data(
     """
     if num_examples < 1:
         raise ValueError(f"num_examples={num_examples} must be at least 1")
-    if noise < 0:
+    if not noise >= 0:
         raise ValueError(f"noise={noise}, a standard deviation, must be at least 0")
     w = jnp.asarray(weights, dtype=float)
+    if w.ndim != 1 or jnp.ndim(bias) != 0:
+        raise ValueError(
+            f"weights of shape {w.shape} and bias of shape {jnp.shape(bias)} must be a "
+            "vector and a single number"
+        )
     x_key, noise_key = jax.random.split(key)
     x = jax.random.normal(x_key, (num_examples, w.size), w.dtype)
     epsilon = noise * jax.random.normal(noise_key, (num_examples,), w.dtype)

@@ -17,9 +17,8 @@ from jaxdl.data.optional import import_optional
 from jaxdl.data.png import decode_greyscale_pngs
 
 REMEDY = (
-    "prepare it with tensorflow-datasets (file_format='array_record') where there is "
-    "a network, or point --data-dir or TFDS_DATA_DIR at a directory that holds it; "
-    "'digits' needs no download"
+    "prepare it as the README's section on data says, or point --data-dir or "
+    "TFDS_DATA_DIR at a directory that holds it; 'digits' needs no download"
 )
 
 

@@ -218,6 +218,8 @@ def _check_sizes(input, weight, pads: Pads, dilation: Pair) -> None:
         size = input.shape[axis - 3]
         padded = size + sum(pads[axis])
         extent = dilation[axis] * (weight.shape[axis] - 1) + 1
+        if not weight.shape[axis]:
+            raise ValueError(f"weight's {name} is 0, expected 1 or more")
         if extent > padded:
             raise ValueError(
                 f"weight's {name} {weight.shape[axis]} (with dilation="

@@ -51,9 +51,9 @@ def cross_entropy(
     Architecture for Computer Vision", 2015, §7).
 
     Raises:
-      ValueError: a label lies outside of 0..classes-1 and is not `ignore_index`, or
-        `label_smoothing` outside of [0, 1]. Labels can only be looked at outside of
-        jit; inside, such a label makes the loss NaN.
+      ValueError: shapes or types do not fit, `label_smoothing` lies outside of [0, 1],
+        or a label outside of 0..classes-1 without being `ignore_index`. Labels can only
+        be looked at outside of jit; inside, such a label makes the loss NaN.
 
     >>> cross_entropy(jnp.array([[0.0, 0.0], [1e3, 0.0]]), jnp.array([0, 0]))
     Array(0.3465736, dtype=float32)
@@ -61,14 +61,27 @@ def cross_entropy(
     if not 0 <= label_smoothing <= 1:
         raise ValueError(f"label_smoothing={label_smoothing} is not within [0, 1]")
     classes = input.shape[-1]
+    probabilities = target.shape == input.shape
+    if not probabilities and target.shape != input.shape[:-1]:
+        raise ValueError(f"target {target.shape} does not fit input {input.shape}")
+    if probabilities != jnp.issubdtype(target.dtype, jnp.floating):
+        raise ValueError(
+            f"target has dtype {target.dtype} and shape {target.shape}: probabilities"
+            f" are floats of shape {input.shape}, labels integers {input.shape[:-1]}"
+        )
+    if weight is not None and weight.shape != (classes,):
+        raise ValueError(f"weight {weight.shape} does not fit {classes} classes")
     log_p = jax.nn.log_softmax(input, axis=-1)
     weighted = log_p if weight is None else weight * log_p
-    smooth = -weighted.mean(axis=-1)
 
-    if jnp.issubdtype(target.dtype, jnp.floating):
-        losses = -jnp.sum(target * weighted, axis=-1)
-        losses = (1 - label_smoothing) * losses + label_smoothing * smooth
-        return _reduce(losses, reduction)
+    def smoothed(losses):
+        if label_smoothing == 0:  # 0 times the loss of a class with logit -inf is NaN
+            return losses
+        uniform = -weighted.mean(axis=-1)
+        return (1 - label_smoothing) * losses + label_smoothing * uniform
+
+    if probabilities:
+        return _reduce(smoothed(-jnp.sum(target * weighted, axis=-1)), reduction)
 
     check_labels(target, classes, ignore_index)
     counts = target != ignore_index
@@ -78,8 +91,7 @@ def cross_entropy(
     losses = -jnp.take_along_axis(
         weighted, labels[..., None], axis=-1, mode="fill", fill_value=jnp.nan
     ).squeeze(-1)
-    losses = (1 - label_smoothing) * losses + label_smoothing * smooth
-    losses = jnp.where(counts, losses, 0)
+    losses = jnp.where(counts, smoothed(losses), 0)
     if reduction != "mean":
         return _reduce(losses, reduction)
 

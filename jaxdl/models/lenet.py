@@ -32,6 +32,8 @@ class LeNet(nn.Module):
     def __call__(
         self, x: Float[Array, "batch height width channels"]
     ) -> Float[Array, "batch classes"]:
+        if x.ndim != 4:
+            raise ValueError(f"LeNet needs (batch, height, width, channels): {x.shape}")
         height, width = x.shape[1:3]
         if min(height, width) < SMALLEST_IMAGE:
             raise ValueError(f"LeNet needs 16x16 pixels or more, got {height}x{width}")

@@ -8,7 +8,7 @@ import tensorflow_datasets as tfds
 import torch
 from sklearn.datasets import load_digits
 
-from jaxdl.data import load_images
+from jaxdl.data import load_images, normalize
 
 # digits
 
@@ -130,6 +130,33 @@ def test_an_unknown_name_is_refused(name, suggestion):
 def test_a_size_below_one_is_refused_before_anything_is_read(tmp_path, size):
     with pytest.raises(ValueError, match=f"size={size} must be at least 1"):
         load_images("mnist", data_dir=tmp_path / "absent", size=size)
+
+
+@pytest.mark.parametrize("name", ["FashionMNIST", "Fashion-MNIST", "fashion"])
+def test_names_of_other_libraries_are_understood(name):
+    with pytest.raises(ValueError, match="did you mean 'fashion_mnist'"):
+        load_images(name)
+
+
+@pytest.mark.parametrize(("mean", "std"), [(0.1307, 0.3081), ((0.1, 0.2), (0.3, 0.4))])
+def test_normalize(rng, mean, std):
+    image = rng.random((3, 4, 5, 2))
+    expected = np.stack(
+        [
+            (image[..., c] - np.broadcast_to(mean, 2)[c]) / np.broadcast_to(std, 2)[c]
+            for c in range(2)
+        ],
+        axis=-1,
+    )
+    np.testing.assert_allclose(normalize(image, mean, std), expected, rtol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("mean", "std"), [(0.0, 0.0), ((0.0,) * 3, 1.0), (0.0, (1,) * 3)]
+)
+def test_normalize_with_settings_that_do_not_fit(mean, std):
+    with pytest.raises(ValueError, match=r"std=|mean="):
+        normalize(np.zeros((4, 4, 2)), mean, std)
 
 
 def test_scikit_learn_is_not_installed(monkeypatch):

@@ -128,6 +128,37 @@ def test_cross_entropy_of_large_logits(rng, scale):
     )
 
 
+def test_cross_entropy_of_classes_ruled_out(rng):
+    """A logit of -inf is a class that cannot be, and no reason for a NaN."""
+    logits = rng.normal(size=(3, 4))
+    logits[:, 2] = -np.inf
+    labels = np.array([0, 1, 3])
+    check_against_torch(
+        rng,
+        lambda x: cross_entropy(x, jnp.asarray(labels)),
+        lambda x: torch.nn.functional.cross_entropy(x, torch.tensor(labels)),
+        [logits],
+    )
+
+
+@pytest.mark.parametrize(
+    ("target", "weight"),
+    [
+        (np.zeros(1, int), None),
+        (np.zeros((4, 1), int), None),
+        (np.zeros((4, 3), int), None),
+        (np.zeros(4), None),
+        (np.zeros((4, 1)), None),
+        (np.zeros(4, int), np.ones(1)),
+    ],
+    ids=["one", "column", "integers", "floats", "float-column", "weight"],
+)
+def test_cross_entropy_does_not_broadcast(unchecked, target, weight):
+    weight = None if weight is None else jnp.asarray(weight)
+    with pytest.raises(ValueError, match=r"fit|dtype"):
+        cross_entropy(jnp.zeros((4, 3)), jnp.asarray(target), weight)
+
+
 def test_mean_over_ignored_labels_only_is_nan():
     loss = cross_entropy(jnp.zeros((2, 3)), jnp.array([-100, -100]))
     assert np.isnan(loss)
