@@ -14,12 +14,14 @@ def save(directory: str | Path, tree: PyTree) -> None:
 
     Raises:
       FileExistsError: the directory exists already.
+      OSError: it cannot be made.
     """
     from orbax.checkpoint import v1 as ocp
 
     path = Path(directory).absolute()
     if path.exists():
         raise FileExistsError(f"{directory} exists already")
+    path.parent.mkdir(parents=True, exist_ok=True)  # orbax hangs where it cannot
     ocp.save(path, tree)
 
 
@@ -39,7 +41,10 @@ def load(directory: str | Path, like: PyTree) -> PyTree:
     if not ocp.is_orbax_checkpoint(path):
         raise FileNotFoundError(f"{directory} holds no checkpoint")
     try:
-        found, wanted = _leaves(ocp.metadata(path).metadata), _leaves(like)
+        metadata = ocp.metadata(path).metadata
+        if metadata is None:
+            raise ValueError("a file of it is damaged or missing")
+        found, wanted = _leaves(metadata), _leaves(like)
         differences = _differences(found, wanted)
         if not differences:
             # Concrete arrays say where to put what is read, on whatever device.

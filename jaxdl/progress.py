@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 LINES = 20
-"""about how many lines a run prints, however many epochs it has"""
+"""how many lines a run prints at most, however many epochs it has"""
 
 
 class Report(NamedTuple):
@@ -60,7 +60,7 @@ def reporting(total: int, *, show: bool = True) -> Iterator[Report]:
 
 
 def is_due(epoch: int, epochs: int) -> bool:
-    """Tells whether epoch (from 1) gets a line: about `LINES` of them, and the last."""
+    """Tells whether epoch (from 1) gets a line: some evenly spaced, and the last."""
     return epoch % -(-epochs // LINES) == 0 or epoch == epochs
 
 

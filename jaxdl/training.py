@@ -104,7 +104,7 @@ def make_eval_step(
                     f"eval_fn gives shape {values.shape} for {len(mask)} examples:"
                     " every value needs a leading axis of examples"
                 )
-            values = values.astype(jnp.promote_types(values.dtype, jnp.float32))
+            values = values.astype(jnp.promote_types(values.dtype, jnp.zeros(()).dtype))
             rows = mask.reshape(mask.shape + (1,) * (values.ndim - 1))
             return jnp.sum(jnp.where(rows, values, 0), axis=0)
 

@@ -76,6 +76,12 @@ def test_float64_is_not_cut_in_silence(tmp_path):
         checkpoint.load(tmp_path / "wide", {"w": np.zeros(2)})
 
 
+def test_a_directory_that_cannot_be(pair, tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OSError, match="file"):
+        checkpoint.save(tmp_path / "file" / "pair", pair)
+
+
 def test_a_damaged_file(pair, tmp_path):
     checkpoint.save(tmp_path / "pair", pair)
     for file in (tmp_path / "pair" / "state" / "d").iterdir():

@@ -67,8 +67,6 @@ def test_the_list_of_lessons(tmp_path):
         (["--image-size", "0"], "size=0"),
         (["--validation", "1"], "validation=1.0 is not within"),
         (["--validation", "0.0001"], "holds no examples"),
-        (["--seed", "-1"], "seed=-1 is not within"),
-        (["--learning-rate", "-1"], "learning_rate=-1.0 is not"),
         (["--dataset", "mnist", "--data-dir", "nowhere"], "nowhere"),
         (["--run-dir", "taken"], "--run-dir taken is not empty"),
         (["--run-dir", "taken/file/below"], "cannot write the run to taken/file/below"),
@@ -94,6 +92,22 @@ def test_a_loss_that_is_not_finite(tmp_path):
     assert done.stderr.startswith("error: the loss is ")
     assert "try a smaller learning rate" in done.stderr
     assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--seed", "-1"], "seed=-1 is not within"),
+        (["--seed", "99999999999999999999"], "is not within 0..4294967295"),
+        (["--learning-rate", "-1"], "learning_rate=-1.0 is not 0 or above"),
+        (["--epochs", "many"], "invalid literal for int() with base 10: 'many'"),
+    ],
+)
+def test_a_flag_that_cannot_be(tmp_path, flags, message):
+    done = run("experiments.lenet", *flags, cwd=tmp_path)
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_debug_shows_the_traceback(tmp_path):

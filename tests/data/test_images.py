@@ -152,7 +152,7 @@ def test_normalize(rng, mean, std):
 
 
 @pytest.mark.parametrize(
-    ("mean", "std"), [(0.0, 0.0), ((0.0,) * 3, 1.0), (0.0, (1,) * 3)]
+    ("mean", "std"), [(0.0, 0.0), ((0.0,) * 3, 1.0), (0.0, (1.0,) * 3)]
 )
 def test_normalize_with_settings_that_do_not_fit(mean, std):
     with pytest.raises(ValueError, match=r"std=|mean="):
