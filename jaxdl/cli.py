@@ -33,7 +33,8 @@ def run_main(main: Callable[[Config], object], config_type: type[Config]) -> Non
             make_deterministic()
         main(config)
     except KeyboardInterrupt:
-        sys.exit("interrupted")
+        print("interrupted", file=sys.stderr)
+        sys.exit(130)
     except MISTAKES as error:
         if "--debug" in sys.argv:
             raise

@@ -10,6 +10,7 @@ import numpy as np
 from jax.typing import ArrayLike
 from jaxtyping import Int
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 RIGHT, WRONG = "#1a7f37", "#cf222e"
 
@@ -33,6 +34,10 @@ def curves(history: Mapping[str, np.ndarray]) -> Figure:
                 epochs = np.arange(1, len(values) + 1)
                 axes.plot(epochs, values, label=split, marker=marker, markersize=3)
         axes.set(xlabel="epoch", ylabel=tag)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        drawn = np.concatenate([line.get_ydata() for line in axes.lines])
+        if drawn.min() > 0 and drawn.max() > 1000 * drawn.min():
+            axes.set_yscale("log")
         axes.grid(alpha=0.3)
         axes.legend()
     return figure
@@ -52,8 +57,8 @@ def image_grid(
     """
     labels = np.asarray(examples["label"])
     shown = labels if predictions is None else np.asarray(predictions)
-    if not len(shown):
-        raise ValueError("there are no images to show")
+    if not 0 < len(shown) <= len(labels):
+        raise ValueError(f"{len(shown)} predictions for {len(labels)} images")
     columns = min(columns, len(shown))
     rows = -(-len(shown) // columns)
     figure = Figure(figsize=(1.4 * columns, 1.7 * rows), layout="constrained")

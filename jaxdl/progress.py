@@ -65,13 +65,16 @@ def is_due(epoch: int, epochs: int) -> bool:
 
 
 def spell(record: Mapping[str, Any]) -> str:
-    """Writes the metrics that are single numbers on a line.
+    """Writes the metrics that are single numbers on a line, split by split.
 
-    >>> spell({"train/loss": 0.25, "test/accuracy": 0.875})
-    'train loss 0.25  test accuracy 0.875'
+    >>> spell({"train/loss": 0.25, "train/accuracy": 0.875, "test/loss": 0.5})
+    'train loss 0.25 accuracy 0.875  test loss 0.5'
     """
-    return "  ".join(
-        f"{name.replace('/', ' ')} {value:.4g}"
-        for name, value in record.items()
-        if np.ndim(value) == 0
-    )
+    words: dict[str, list[str]] = {}
+    for name, value in record.items():
+        if np.ndim(value) == 0:
+            split, _, tag = name.rpartition("/")
+            words.setdefault(split, [split] if split else []).append(
+                f"{tag} {value:.3g}"
+            )
+    return "  ".join(" ".join(line) for line in words.values())

@@ -145,7 +145,7 @@ def test_a_terminal_sees_a_bar_with_live_numbers(tmp_path):
     assert "100%" in text
     assert " steps/s " in text
     assert "epoch 30/30  loss " in text
-    assert "test accuracy" in text
+    assert "  test loss " in text
 
 
 def _read(terminal):

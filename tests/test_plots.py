@@ -34,6 +34,17 @@ def test_curves_have_a_chart_for_each_metric_and_a_line_for_each_split():
     assert [line.get_label() for line in accuracy.lines] == ["train"]
 
 
+def test_a_loss_of_many_sizes_is_drawn_on_a_log_axis():
+    falling = curves({"train/loss": np.array([10.0, 0.1, 1e-4])}).axes[0]
+    level = curves({"train/loss": np.array([2.0, 1.0, 0.5])}).axes[0]
+    assert (falling.get_yscale(), level.get_yscale()) == ("log", "linear")
+
+
+def test_more_predictions_than_images(examples):
+    with pytest.raises(ValueError, match="6 predictions for 5 images"):
+        image_grid(examples, NAMES, predictions=np.zeros(6, int))
+
+
 def test_images_stand_under_the_names_of_their_classes(examples):
     figure = image_grid(examples, NAMES, columns=3)
     shown = titles(figure)
