@@ -8,7 +8,7 @@ FLAG = "--xla_gpu_deterministic_ops=true"
 def make_deterministic() -> None:
     """Makes XLA choose GPU kernels that give the same bits in every run.
 
-    On CPU and TPU one key gives one result as it is. On a GPU, XLA times several
+    On CPU one key gives one result as it is. On a GPU, XLA times several
     kernels and keeps the fastest, another one in another process perhaps, and some
     kernels add in no fixed order. This sets `--xla_gpu_deterministic_ops=true` in
     XLA_FLAGS, which rules out both; programs get slower, and an operation without any
