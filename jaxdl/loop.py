@@ -109,10 +109,11 @@ def fit(
                 metrics = jax.device_get(metrics)
                 _check_finite(metrics["loss"], epoch, int(state.step) - len(batches))
                 met.append((batches.shape[1], metrics))
-                newest = spell(_means(met))
-                report.advance(len(batches), f"epoch {epoch}/{epochs}  {newest}")
+                so_far = _means(met)
+                text = f"epoch {epoch}/{epochs}  {spell(so_far)}"
+                report.advance(len(batches), text)
 
-            measured = {"train": _means(met)}
+            measured = {"train": so_far}
             for split, examples in held_out.items():
                 measured[split] = jax.device_get(evaluate(state, examples))
             record = {

@@ -126,7 +126,7 @@ def make_evaluation(
     def evaluate(state, data):
         n = num_examples(data)
         size = min(batch_size, n)
-        steps = -(-n // size)
+        steps = steps_per_epoch(n, size)
         positions = jnp.arange(steps * size).reshape(steps, size)
 
         def sums(rows):

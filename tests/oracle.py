@@ -12,6 +12,14 @@ def to_torch(x):
     return torch.tensor(np.asarray(x))
 
 
+def random(shape, seed):
+    return np.random.default_rng(seed).normal(size=shape)
+
+
+def assert_close(actual, expected):
+    np.testing.assert_allclose(actual, expected, **EXACT)
+
+
 def assert_trees_match(actual, expected, **tolerance):
     jax.tree.map(
         lambda a, b: np.testing.assert_allclose(a, b, **(tolerance or EXACT)),

@@ -14,6 +14,7 @@ from jax.extend.core import ClosedJaxpr, Jaxpr
 
 from jaxdl.functional import convolution
 from jaxdl.functional.convolution import FEW_CHANNELS, conv2d
+from tests.oracle import assert_close, random
 
 MANY_CHANNELS = FEW_CHANNELS + 1
 CHANNELS = (1, 3, MANY_CHANNELS)  # one for each way the CPU path goes
@@ -23,14 +24,6 @@ CHANNELS = (1, 3, MANY_CHANNELS)  # one for each way the CPU path goes
 def x64():
     with jax.enable_x64(True):
         yield
-
-
-def random(shape, seed):
-    return np.random.default_rng(seed).normal(size=shape)
-
-
-def assert_close(actual, expected):
-    np.testing.assert_allclose(actual, expected, rtol=1e-10, atol=1e-12)
 
 
 def torch_conv2d(images, weight, bias, **arguments):

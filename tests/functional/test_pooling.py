@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from jax import lax
 
 from jaxdl.functional.pooling import max_pool2d
+from tests.oracle import assert_close, random
 
 TILES = {"kernel_size": (2, 3)}
 WINDOWS = {"kernel_size": 3, "stride": 2, "padding": 1}
@@ -23,16 +24,8 @@ def x64():
         yield
 
 
-def random(shape, seed):
-    return np.random.default_rng(seed).normal(size=shape)
-
-
 def ties(shape, seed):
     return np.random.default_rng(seed).integers(0, 3, size=shape).astype(float)
-
-
-def assert_close(actual, expected):
-    np.testing.assert_allclose(actual, expected, rtol=1e-10, atol=1e-12)
 
 
 def assert_like_torch(images, **arguments):
