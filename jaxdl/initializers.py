@@ -1,18 +1,156 @@
 """PyTorch's initialisations as functions (key, shape, dtype) -> array.
 
-Where `jax.nn.initializers` has the same distribution, use it: `normal`, `zeros`,
-`constant`. Kernels are (..., in, out): the fan-in is the product of all but the last.
+Each factory has the name and the arguments of its namesake in torch.nn.init, without
+the underscore. Kernels are (*window, in, out), where PyTorch has (out, in, *window).
+
+PyTorch's defaults: `fan_in_uniform()` for the kernels of linear and convolutional
+layers, `fan_in_uniform(fan_in)` for their biases, `fan_in_uniform(hidden_size)` for
+everything in RNN, LSTM and GRU, `normal()` for embeddings.
 """
 
 import math
 from collections.abc import Callable, Sequence
+from typing import Literal
 
 import jax
 import jax.numpy as jnp
+from jax.nn.initializers import ones as ones
+from jax.nn.initializers import zeros as zeros
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float, PRNGKeyArray
 
 Initializer = Callable[..., Array]
+Mode = Literal["fan_in", "fan_out"]
+
+
+def uniform(a: float | int = 0.0, b: float | int = 1.0) -> Initializer:
+    """Draws from U(a, b).
+
+    Raises:
+      ValueError: a > b.
+
+    >>> bool(abs(uniform(-2, 2)(jax.random.key(0), (100,))).max() <= 2)
+    True
+    """
+    if not a <= b:
+        raise ValueError(f"a={a} exceeds b={b}")
+    return _rounded(
+        lambda key, shape, dtype: jax.random.uniform(key, shape, dtype, a, b)
+    )
+
+
+def normal(mean: float | int = 0.0, std: float | int = 1.0) -> Initializer:
+    """Draws from N(mean, std²).
+
+    Raises:
+      ValueError: std < 0.
+
+    >>> normal(std=0.01)(jax.random.key(0), (3, 2), jnp.bfloat16).dtype
+    dtype(bfloat16)
+    """
+    if not std >= 0:
+        raise ValueError(f"std={std} is below 0")
+    return _rounded(
+        lambda key, shape, dtype: mean + std * jax.random.normal(key, shape, dtype)
+    )
+
+
+def trunc_normal(
+    mean: float | int = 0.0,
+    std: float | int = 1.0,
+    a: float | int = -2.0,
+    b: float | int = 2.0,
+) -> Initializer:
+    """Draws from N(mean, std²) given that the value lies in [a, b].
+
+    The limits are values, as in PyTorch, not multiples of std as in
+    `jax.nn.initializers.truncated_normal`: by default std = 0.02 truncates nothing.
+
+    Raises:
+      ValueError: std <= 0 or a >= b.
+    """
+    if not std > 0:
+        raise ValueError(f"std={std} is not above 0")
+    if not a < b:
+        raise ValueError(f"a={a} is not below b={b}")
+    low, high = (a - mean) / std, (b - mean) / std
+
+    def draw(key, shape, dtype):
+        z = jax.random.truncated_normal(key, low, high, shape, dtype)
+        return jnp.clip(mean + std * z, a, b)
+
+    return _rounded(draw)
+
+
+def constant(val: float | int) -> Initializer:
+    """Fills with `val`.
+
+    >>> constant(42)(jax.random.key(0), (2,))
+    Array([42., 42.], dtype=float32)
+    """
+    return lambda key, shape, dtype=jnp.float32: jnp.full(shape, val, dtype)
+
+
+def xavier_uniform(gain: float | int = 1.0) -> Initializer:
+    """Draws from U(±gain √(6 / (fan_in + fan_out))).
+
+    Source: Glorot and Bengio, "Understanding the difficulty of training deep
+    feedforward neural networks", 2010, equation 16.
+
+    >>> kernel = xavier_uniform()(jax.random.key(0), (2, 4))
+    >>> bool(abs(kernel).max() <= 1)
+    True
+    """
+    return _scaled(_centred_uniform, lambda shape: _xavier_std(gain, shape))
+
+
+def xavier_normal(gain: float | int = 1.0) -> Initializer:
+    """Draws from N(0, gain² · 2 / (fan_in + fan_out)).
+
+    It is not truncated, unlike `jax.nn.initializers.xavier_normal`.
+    """
+    return _scaled(_centred_normal, lambda shape: _xavier_std(gain, shape))
+
+
+def kaiming_uniform(
+    a: float | int = 0.0, mode: Mode = "fan_in", nonlinearity: str = "leaky_relu"
+) -> Initializer:
+    """Draws from U(±gain √(3 / fan)), where `calculate_gain(nonlinearity, a)` is gain.
+
+    `a` is the negative slope of "leaky_relu", and else is not used.
+
+    Source: He et al., "Delving Deep into Rectifiers", 2015, §2.2.
+
+    Raises:
+      ValueError: there is no such mode or nonlinearity.
+    """
+    return _scaled(_centred_uniform, _kaiming_std(a, mode, nonlinearity))
+
+
+def kaiming_normal(
+    a: float | int = 0.0, mode: Mode = "fan_in", nonlinearity: str = "leaky_relu"
+) -> Initializer:
+    """Draws from N(0, gain² / fan): `kaiming_uniform`'s variance, not truncated."""
+    return _scaled(_centred_normal, _kaiming_std(a, mode, nonlinearity))
+
+
+def orthogonal(gain: float | int = 1.0) -> Initializer:
+    """Draws a matrix with orthonormal rows or columns, whichever are fewer, times gain.
+
+    The matrix is the kernel with all axes but the last made one. Source: Saxe et al.,
+    "Exact solutions to the nonlinear dynamics of learning in deep linear neural
+    networks", 2013.
+
+    >>> rows = orthogonal()(jax.random.key(0), (2, 5))
+    >>> bool(jnp.allclose(rows @ rows.T, jnp.eye(2), atol=1e-5))
+    True
+    """
+    draw = jax.nn.initializers.orthogonal(gain)
+    return _rounded(
+        lambda key, shape, dtype: (
+            jnp.zeros(shape, dtype) if 0 in shape else draw(key, shape, dtype)
+        )
+    )
 
 
 def fan_in_uniform(fan_in: int | None = None) -> Initializer:
@@ -31,6 +169,105 @@ def fan_in_uniform(fan_in: int | None = None) -> Initializer:
     ) -> Float[Array, "..."]:
         fan = math.prod(shape[:-1]) if fan_in is None else fan_in
         bound = 1 / math.sqrt(fan) if fan else 0.0
-        return jax.random.uniform(key, shape, dtype, -bound, bound)
+        return uniform(-bound, bound)(key, shape, dtype)
+
+    return init
+
+
+def calculate_gain(nonlinearity: str, param: float | int | None = None) -> float:
+    """Returns the factor that PyTorch recommends before this nonlinearity.
+
+    `param` is the negative slope of "leaky_relu", 0.01 unless given.
+
+    Raises:
+      ValueError: there is no gain for it.
+
+    >>> calculate_gain("leaky_relu", 1.0)
+    1.0
+    """
+    slope = 0.01 if param is None else param
+    gains = {
+        "sigmoid": 1.0,
+        "tanh": 5 / 3,
+        "relu": math.sqrt(2),
+        "leaky_relu": math.sqrt(2 / (1 + slope**2)),
+        "selu": 3 / 4,
+        "linear": 1.0,
+    }
+    gains |= {f"conv{n}d": 1.0 for n in (1, 2, 3)}
+    gains |= {f"conv_transpose{n}d": 1.0 for n in (1, 2, 3)}
+    if nonlinearity not in gains:
+        raise ValueError(f"nonlinearity={nonlinearity!r} is not one of {list(gains)}")
+    return gains[nonlinearity]
+
+
+def fan_in_and_fan_out(shape: Sequence[int]) -> tuple[int, int]:
+    """Returns how many inputs an output has, and how many outputs an input has.
+
+    For kernels (*window, in, out) these are window · in and window · out. A grouped
+    convolution's kernel holds in / groups, as in PyTorch. PyTorch keeps the kernels of
+    transposed convolutions as (in, out, *window), so that its two fans are swapped.
+
+    Raises:
+      ValueError: there are fewer than 2 axes.
+
+    >>> fan_in_and_fan_out((5, 5, 6, 16))
+    (150, 400)
+    """
+    if len(shape) < 2:
+        raise ValueError(
+            f"shape {tuple(shape)} has no fan-in and fan-out: below 2 axes"
+        )
+    *window, inputs, outputs = shape
+    return math.prod(window) * inputs, math.prod(window) * outputs
+
+
+def _xavier_std(gain: float | int, shape: Sequence[int]) -> float:
+    return gain * math.sqrt(2 / sum(fan_in_and_fan_out(shape)))
+
+
+def _kaiming_std(
+    a: float | int, mode: Mode, nonlinearity: str
+) -> Callable[[Sequence[int]], float]:
+    if mode not in ("fan_in", "fan_out"):
+        raise ValueError(f"mode={mode!r} is not 'fan_in' or 'fan_out'")
+    gain = calculate_gain(nonlinearity, a)
+    side = ("fan_in", "fan_out").index(mode)
+    return lambda shape: gain / math.sqrt(fan_in_and_fan_out(shape)[side])
+
+
+def _centred_uniform(std: float | int) -> Initializer:
+    return uniform(-math.sqrt(3) * std, math.sqrt(3) * std)
+
+
+def _centred_normal(std: float | int) -> Initializer:
+    return normal(0.0, std)
+
+
+def _scaled(
+    distribution: Callable[[float], Initializer],
+    std: Callable[[Sequence[int]], float],
+) -> Initializer:
+    """Draws with a standard deviation that follows from the shape."""
+
+    def init(
+        key: PRNGKeyArray, shape: Sequence[int], dtype: DTypeLike = jnp.float32
+    ) -> Float[Array, "..."]:
+        # Arrays of nothing have fans of 0, by which nothing can be divided.
+        return distribution(0.0 if 0 in shape else std(shape))(key, shape, dtype)
+
+    return init
+
+
+def _rounded(draw: Initializer) -> Initializer:
+    """Draws in float32 at least and rounds, as PyTorch does.
+
+    A normal drawn in bfloat16 takes 128 values only, none of them above 3.
+    """
+
+    def init(
+        key: PRNGKeyArray, shape: Sequence[int], dtype: DTypeLike = jnp.float32
+    ) -> Float[Array, "..."]:
+        return draw(key, shape, jnp.promote_types(dtype, jnp.float32)).astype(dtype)
 
     return init

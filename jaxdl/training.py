@@ -253,10 +253,11 @@ def choose_driver(
 def compiled(function: Callable, **options: Any) -> Callable:
     """Compiles a step, an epoch or an evaluation: `jax.jit`, set for this device.
 
-    On CPU it takes convolutions out of XLA's YNNPACK fusions, without which they run
-    1.1 to 2.3 times faster. JAX takes such settings at the outermost `jit` only and
-    refuses this one inside another: a program that has a `jit` of its own gives it the
-    uncompiled function, and `compiler_options=compiler_options()`.
+    On CPU it takes convolutions out of XLA's YNNPACK fusions, which slow them, and
+    leaves products and sums there (docs/performance.md). JAX takes such settings at the
+    outermost `jit` only and refuses this one inside another: a program that has a `jit`
+    of its own gives it the uncompiled function, and
+    `compiler_options=compiler_options()`.
     """
     return jax.jit(function, compiler_options=compiler_options(), **options)
 
@@ -266,9 +267,8 @@ def compiler_options() -> dict[str, str]:
     """Returns the options that `compiled` gives to `jax.jit` on the default device."""
     if jax.default_backend() != "cpu":
         return {}
-    options = {
-        "xla_cpu_experimental_ynn_fusion_type": "LIBRARY_FUSION_TYPE_INDIVIDUAL_DOT"
-    }
+    kinds = "LIBRARY_FUSION_TYPE_INDIVIDUAL_DOT,LIBRARY_FUSION_TYPE_REDUCE"
+    options = {"xla_cpu_experimental_ynn_fusion_type": kinds}
     try:
         jax.jit(lambda: 0, compiler_options=options).lower().compile()
     except jax.errors.JaxRuntimeError:  # experimental: another XLA may not know it

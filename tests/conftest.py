@@ -8,6 +8,11 @@ import jax
 import jaxtyping
 import numpy as np
 import pytest
+from hypothesis import settings
+
+# The same examples in every run; some take seconds, when XLA compiles.
+settings.register_profile("jaxdl", derandomize=True, deadline=None, max_examples=12)
+settings.load_profile("jaxdl")
 
 
 def pytest_configure(config):

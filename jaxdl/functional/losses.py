@@ -1,37 +1,143 @@
-"""Losses as torch.nn.functional computes them, with the class axis last."""
+"""Losses of numbers and of class labels, as torch.nn.functional computes them.
 
-from typing import Literal
+The class axis is last. Losses of probabilities are in `probability_losses`. Where
+PyTorch's losses of numbers take `weight`, reduce by hand: with
+`losses = mse_loss(x, y, reduction="none")` its mean is
+`jnp.sum(weight * losses) / jnp.sum(weight)`.
+"""
 
 import jax
 import jax.numpy as jnp
-import numpy as np
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float, Integer
 
-Reduction = Literal["none", "mean", "sum"]
+from jaxdl.functional.checks import check_indices
+from jaxdl.functional.reductions import (
+    Reduction,
+    check_floating,
+    check_pair,
+    reduce_losses,
+)
 
 
 def mse_loss(
-    input: Float[Array, "..."],
-    target: Float[Array, "..."],
+    input: Float[Array, "*shape"],
+    target: Float[Array, "*shape"],
     reduction: Reduction = "mean",
 ) -> Float[Array, "..."]:
     """Squared error, without the factor ½ of `optax.l2_loss`.
 
     Raises:
-      ValueError: the shapes differ. PyTorch broadcasts them with a warning, and so
-        makes n² errors of a (n,) target beside an (n, 1) input.
+      ValueError: shapes differ, where PyTorch broadcasts, or a dtype is not floating.
 
     >>> mse_loss(jnp.array([1.0, 2.0]), jnp.array([1.0, 4.0]))
     Array(2., dtype=float32)
     """
-    if input.shape != target.shape:
-        raise ValueError(f"input {input.shape} and target {target.shape} differ")
-    return _reduce((input - target) ** 2, reduction)
+    check_pair(input, target)
+    return reduce_losses((input - target) ** 2, reduction)
+
+
+def l1_loss(
+    input: Float[Array, "*shape"],
+    target: Float[Array, "*shape"],
+    reduction: Reduction = "mean",
+) -> Float[Array, "..."]:
+    """Absolute error; its gradient where both are equal is 0.
+
+    Raises:
+      ValueError: shapes differ, where PyTorch broadcasts, or a dtype is not floating.
+
+    >>> l1_loss(jnp.array([1.0, 2.0]), jnp.array([1.0, 4.0]))
+    Array(1., dtype=float32)
+    """
+    check_pair(input, target)
+    error = input - target
+    # Not jnp.abs, whose gradient at 0 is 1.
+    return reduce_losses(error * jnp.sign(error), reduction)
+
+
+def smooth_l1_loss(
+    input: Float[Array, "*shape"],
+    target: Float[Array, "*shape"],
+    reduction: Reduction = "mean",
+    beta: float = 1.0,
+) -> Float[Array, "..."]:
+    """|e| - β/2 for errors e beyond `beta`, e²/2β within: `huber_loss` / β.
+
+    With `beta=0` it is `l1_loss` (Girshick, "Fast R-CNN", 2015, §2.3, where β = 1).
+
+    Raises:
+      ValueError: `beta` is negative, shapes differ, or a dtype is not floating.
+
+    >>> smooth_l1_loss(jnp.array([0.0, 0.0]), jnp.array([1.0, 4.0]), "none")
+    Array([0.5, 3.5], dtype=float32)
+    """
+    if beta < 0:
+        raise ValueError(f"beta={beta} is negative")
+    if beta == 0:
+        return l1_loss(input, target, reduction)
+    return huber_loss(input, target, reduction, delta=beta) / beta
+
+
+def huber_loss(
+    input: Float[Array, "*shape"],
+    target: Float[Array, "*shape"],
+    reduction: Reduction = "mean",
+    delta: float = 1.0,
+) -> Float[Array, "..."]:
+    """e²/2 for errors e up to `delta`, beyond it the line δ (|e| - δ/2) that goes on.
+
+    The gradient is the error, clipped to ±δ (Huber, "Robust Estimation of a Location
+    Parameter", 1964).
+
+    Raises:
+      ValueError: `delta` is not above 0, shapes differ, or a dtype is not floating.
+
+    >>> huber_loss(jnp.array([0.0, 0.0]), jnp.array([1.0, 4.0]), "none", delta=2.0)
+    Array([0.5, 6. ], dtype=float32)
+    """
+    if delta <= 0:
+        raise ValueError(f"delta={delta} is not above 0")
+    check_pair(input, target)
+    error = input - target
+    near = jnp.abs(error) <= delta
+    # Zeroed before it is squared: the gradient of an unused inf² would be 0 · inf.
+    squared = jnp.where(near, error, 0) ** 2
+    losses = jnp.where(near, squared / 2, delta * (jnp.abs(error) - delta / 2))
+    return reduce_losses(losses, reduction)
+
+
+def nll_loss(
+    input: Float[Array, "*batch classes"],
+    target: Integer[Array, "*batch"],
+    weight: Float[Array, " classes"] | None = None,
+    ignore_index: int = -100,
+    reduction: Reduction = "mean",
+) -> Float[Array, "..."]:
+    """Negative log-likelihood of the labels, for log-probabilities as input.
+
+    It is -weight[target] · input[target], and 0 where the label is `ignore_index`.
+    `mean` divides by the summed weights of the examples that count, not by their
+    number, so it is NaN when all are ignored or weigh nothing.
+
+    Raises:
+      ValueError: shapes or dtypes do not fit, or a label lies outside of 0..classes-1
+        without being `ignore_index`. Labels can only be looked at outside of jit;
+        inside, such a label makes loss and gradient NaN.
+
+    >>> nll_loss(jnp.log(jnp.array([[0.25, 0.75], [0.5, 0.5]])), jnp.array([1, 0]))
+    Array(0.49041462, dtype=float32)
+    """
+    _check_classes(input, weight)
+    _check_labels(input, target)
+    log_p = input if weight is None else weight * input
+    return _reduce_labelled(
+        lambda picked: picked, log_p, target, weight, ignore_index, reduction
+    )
 
 
 def cross_entropy(
     input: Float[Array, "*batch classes"],
-    target: Int[Array, "*batch"] | Float[Array, "*batch classes"],
+    target: Integer[Array, "*batch"] | Float[Array, "*batch classes"],
     weight: Float[Array, " classes"] | None = None,
     ignore_index: int = -100,
     reduction: Reduction = "mean",
@@ -53,75 +159,60 @@ def cross_entropy(
     Raises:
       ValueError: shapes or types do not fit, `label_smoothing` lies outside of [0, 1],
         or a label outside of 0..classes-1 without being `ignore_index`. Labels can only
-        be looked at outside of jit; inside, such a label makes the loss NaN.
+        be looked at outside of jit; inside, such a label makes loss and gradient NaN.
 
     >>> cross_entropy(jnp.array([[0.0, 0.0], [1e3, 0.0]]), jnp.array([0, 0]))
     Array(0.3465736, dtype=float32)
     """
     if not 0 <= label_smoothing <= 1:
         raise ValueError(f"label_smoothing={label_smoothing} is not within [0, 1]")
-    classes = input.shape[-1]
-    probabilities = target.shape == input.shape
-    if not probabilities and target.shape != input.shape[:-1]:
-        raise ValueError(f"target {target.shape} does not fit input {input.shape}")
-    if probabilities != jnp.issubdtype(target.dtype, jnp.floating):
-        raise ValueError(
-            f"target has dtype {target.dtype} and shape {target.shape}: probabilities"
-            f" are floats of shape {input.shape}, labels integers {input.shape[:-1]}"
-        )
-    if weight is not None and weight.shape != (classes,):
-        raise ValueError(f"weight {weight.shape} does not fit {classes} classes")
+    _check_classes(input, weight)
     log_p = jax.nn.log_softmax(input, axis=-1)
-    weighted = log_p if weight is None else weight * log_p
+    log_p = log_p if weight is None else weight * log_p
 
     def smoothed(losses):
         if label_smoothing == 0:  # 0 times the loss of a class with logit -inf is NaN
             return losses
-        uniform = -weighted.mean(axis=-1)
+        uniform = -log_p.mean(axis=-1)
         return (1 - label_smoothing) * losses + label_smoothing * uniform
 
-    if probabilities:
-        return _reduce(smoothed(-jnp.sum(target * weighted, axis=-1)), reduction)
-
-    check_labels(target, classes, ignore_index)
-    counts = target != ignore_index
-    # A gather wraps negative indices; move them past the end, where it fills with NaN.
-    labels = jnp.where(counts & (target < 0), classes, target)
-    labels = jnp.where(counts, labels, 0)
-    losses = -jnp.take_along_axis(
-        weighted, labels[..., None], axis=-1, mode="fill", fill_value=jnp.nan
-    ).squeeze(-1)
-    losses = jnp.where(counts, smoothed(losses), 0)
-    if reduction != "mean":
-        return _reduce(losses, reduction)
-
-    weights = jnp.ones_like(losses) if weight is None else weight[labels]
-    return losses.sum() / jnp.sum(jnp.where(counts, weights, 0))
+    if target.shape == input.shape:
+        check_floating(target=target)
+        return reduce_losses(smoothed(-jnp.sum(target * log_p, axis=-1)), reduction)
+    _check_labels(input, target)
+    return _reduce_labelled(smoothed, log_p, target, weight, ignore_index, reduction)
 
 
-def check_labels(
-    labels: Int[Array, "..."], classes: int, ignore_index: int | None = None
-) -> None:
-    """Raises ValueError for a label outside of 0..classes-1; inside jit, nothing."""
-    if isinstance(labels, jax.core.Tracer):
-        return
-    values = np.asarray(labels)
-    wrong = (values < 0) | (values >= classes)
-    if ignore_index is not None:
-        wrong &= values != ignore_index
-    if wrong.any():
-        where = tuple(int(i) for i in np.argwhere(wrong)[0])
+def _check_classes(input, weight):
+    check_floating(input=input, weight=weight)
+    if input.ndim == 0:
+        raise ValueError("input () has no class axis")
+    if weight is not None and weight.shape != input.shape[-1:]:
         raise ValueError(
-            f"label {values[where]} at {where} lies outside of 0..{classes - 1}"
+            f"weight {weight.shape} does not fit {input.shape[-1]} classes"
         )
 
 
-def _reduce(values: Float[Array, "..."], reduction: Reduction) -> Float[Array, "..."]:
-    match reduction:
-        case "none":
-            return values
-        case "mean":
-            return values.mean()
-        case "sum":
-            return values.sum()
-    raise ValueError(f"reduction={reduction!r} is not 'none', 'mean' or 'sum'")
+def _check_labels(input, target):
+    if target.shape != input.shape[:-1]:
+        raise ValueError(f"target {target.shape} does not fit input {input.shape}")
+    if not jnp.issubdtype(target.dtype, jnp.integer):
+        raise ValueError(f"target has dtype {target.dtype}: labels are integers")
+
+
+def _reduce_labelled(smoothed, log_p, target, weight, ignore_index, reduction):
+    """Reduces `smoothed` of -log_p[target] over the labels that are not ignored."""
+    # In uint8, -100 would be 156 and 300 classes would be 44.
+    target = target.astype(jnp.promote_types(target.dtype, jnp.int32))
+    classes = log_p.shape[-1]
+    check_indices("label", target, classes, ignore_index)
+    counts = target != ignore_index
+    within = (target >= 0) & (target < classes)
+    labels = jnp.where(within, target, 0)
+    picked = -jnp.take_along_axis(log_p, labels[..., None], axis=-1).squeeze(-1)
+    losses = smoothed(jnp.where(within | ~counts, 1, jnp.nan) * picked)
+    losses = jnp.where(counts, losses, 0)
+    if reduction != "mean":
+        return reduce_losses(losses, reduction)
+    weights = jnp.ones_like(losses) if weight is None else weight[labels]
+    return losses.sum() / jnp.sum(jnp.where(counts, weights, 0))

@@ -9,7 +9,7 @@ import jax
 from flax import linen as nn
 from jaxtyping import Array, Float
 
-from jaxdl.functional.pooling import max_pool2d
+from jaxdl.functional import max_pool2d
 from jaxdl.layers import Conv, Linear
 
 SMALLEST_IMAGE = 16  # 16 - 4 = 12, pooled 6, 6 - 4 = 2, pooled 1

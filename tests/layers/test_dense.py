@@ -1,3 +1,5 @@
+"""Linear layers, and what all layers do with initialisers and inputs."""
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -24,29 +26,12 @@ def test_linear_matches_torch(rng, x64, use_bias):
     np.testing.assert_allclose(y, oracle(to_torch(x)).detach(), **EXACT)
 
 
-@pytest.mark.parametrize(
-    "settings",
-    [
-        {},
-        {"bias": False},
-        {"stride": 2, "padding": (1, 0)},
-        {"dilation": (1, 2), "padding": "same"},
-        {"groups": 2},
-    ],
-)
-def test_conv_matches_torch(rng, x64, settings):
-    x = rng.normal(size=(2, 9, 8, 4))
-    oracle = torch.nn.Conv2d(4, 6, (3, 2), **settings).double()
-    settings = dict(settings)
-    layer = Conv(6, (3, 2), use_bias=settings.pop("bias", True), **settings)
-    params = randomised(rng, layer.init(jax.random.key(0), jnp.asarray(x))["params"])
-    with torch.no_grad():
-        oracle.weight.copy_(to_torch(params["kernel"]).permute(3, 2, 0, 1))
-        if "bias" in params:
-            oracle.bias.copy_(to_torch(params["bias"]))
-    y = layer.apply({"params": params}, jnp.asarray(x))
-    expected = oracle(to_torch(x).permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
-    np.testing.assert_allclose(y, expected.detach(), **EXACT)
+def test_linear_promotes_to_the_wider_type():
+    x = jnp.ones((2, 4), jnp.bfloat16)
+    variables = Linear(3).init(jax.random.key(0), x)
+    assert Linear(3).apply(variables, x).dtype == jnp.float32
+    low = jax.tree.map(lambda a: a.astype(jnp.bfloat16), variables)
+    assert Linear(3).apply(low, x).dtype == jnp.bfloat16
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,233 @@
+"""Convolution and its gradients as XLA's CPU backend computes them fast.
+
+XLA's CPU backend hands plain convolutions, images (N, *sizes, C) and kernels
+(*sizes, I, O), to a fast library. The gradients that autodiff writes have their axes
+permuted; XLA rewrites some into the plain form, but none inside of loops, where they
+take 10 to 250 times as long. And some shapes are faster as matrix products or as sums.
+docs/performance.md says what was measured.
+"""
+
+from functools import partial
+from itertools import product
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jax.custom_derivatives import SymbolicZero
+
+from jaxdl.functional.convolution_xla import Sliding, convolve
+from jaxdl.functional.windows import shifts
+
+# Up to here a matrix product and shifts beat XLA's gradient for the input.
+FEW_CHANNELS = 8
+# Groups are joined until they have as many channels: XLA's own grouping is slow.
+GROUP_CHANNELS = 32
+
+
+# Compiled, for those who call it outside of jit: dozens of small operations otherwise.
+@partial(jax.jit, static_argnums=2, inline=True)
+def convolve_cpu(images, weight, sliding: Sliding):
+    """Cross-correlates images (N, *sizes, C) with a kernel (*sizes, I, O)."""
+    if sliding.groups == 1:
+        return _convolve(images, weight, sliding)
+    if weight.shape[-2] == 1:
+        return _depthwise(images, weight, sliding)
+    return _grouped(images, weight, sliding)
+
+
+def _grouped(images, weight, sliding: Sliding):
+    """Convolves as many groups at once as fill GROUP_CHANNELS, with zeros between."""
+    group_channels = weight.shape[-2]
+    joined = max(
+        n
+        for n in range(1, sliding.groups + 1)
+        if not sliding.groups % n and (n == 1 or n * group_channels <= GROUP_CHANNELS)
+    )
+    sections = sliding.groups // joined
+    outputs = [
+        _convolve(x, _block_diagonal(w, joined), sliding._replace(groups=1))
+        for x, w in zip(
+            jnp.split(images, sections, -1),
+            jnp.split(weight, sections, -1),
+            strict=True,
+        )
+    ]
+    return jnp.concatenate(outputs, -1)
+
+
+def _block_diagonal(weight, groups: int):
+    """Returns the kernel without groups that computes what `weight` does with them."""
+    *kernel, inputs, outputs = weight.shape
+    blocks = weight.reshape(*kernel, inputs, groups, outputs // groups)
+    diagonal = jnp.eye(groups, dtype=weight.dtype)[:, None, :, None]
+    blocks = jnp.expand_dims(blocks, -4) * diagonal
+    return blocks.reshape(*kernel, groups * inputs, outputs)
+
+
+# Custom JVPs, not custom VJPs: reverse mode transposes them, and forward mode remains.
+@partial(jax.custom_jvp, nondiff_argnums=(2,))
+def _convolve(images, weight, sliding: Sliding):
+    if _is_product(weight, sliding):
+        return _product(images, weight, sliding)
+    if not _few_channels(weight, limit=1) or max(sliding.stride) > 1:
+        return convolve(images, weight, sliding)
+    seen = _seen(images, weight, sliding)
+    scalars = weight.reshape(len(seen), -1)
+    output = sum(s * k for s, k in zip(seen, scalars, strict=True))
+    # Without the barrier XLA repeats the whole sum in every operation that reads it.
+    return lax.optimization_barrier(output)
+
+
+@partial(_convolve.defjvp, symbolic_zeros=True)
+def _convolve_jvp(sliding: Sliding, primals, tangents):
+    """Computes conv(x, dw) + conv(dx, w) so that what JAX makes of it is fast.
+
+    JAX transposes a convolution by exchanging the roles of its axes. So each tangent is
+    written with the roles exchanged already, on operands permuted to match: its
+    transpose comes out plain.
+    """
+    x, w = primals
+    dx, dw = tangents
+    output = _convolve(x, w, sliding)
+    tangent = jnp.zeros_like(output)
+    if not isinstance(dx, SymbolicZero):
+        tangent += _of_images(dx, w, sliding)
+    if not isinstance(dw, SymbolicZero):
+        tangent += _of_kernel(x, dw, sliding)
+    return output, tangent
+
+
+def _of_images(dx, w, sliding: Sliding):
+    """Returns conv(dx, w), to be transposed to the gradient for the images."""
+    if _is_product(w, sliding):
+        return _product(dx, w, sliding)
+    if _few_channels(w, limit=FEW_CHANNELS):
+        # Transposed: one matrix product, then a sum of shifts.
+        seen = _seen(dx, w, sliding)
+        return jnp.concatenate(seen, -1) @ w.reshape(-1, w.shape[-1])
+    if max(sliding.stride) > 1 and max(sliding.dilation) == 1:
+        return _by_phases(dx, w, sliding)
+    return _swapped(dx, w, sliding)
+
+
+def _swapped(dx, w, sliding: Sliding):
+    axes = "123"[: len(sliding.stride)]
+    layout = (f"N{axes}C", f"{axes}OI", f"N{axes}C")
+    return convolve(dx, jnp.swapaxes(w, -1, -2), sliding, layout)
+
+
+def _by_phases(dx, w, sliding: Sliding):
+    """Adds up one convolution without stride for each way to start within a stride."""
+    sizes = _output_sizes(dx, w, sliding)
+    axes = range(1, len(sizes) + 1)
+    padded = jnp.pad(dx, ((0, 0), *sliding.pads, (0, 0)))
+    plain = Sliding((1,) * len(sizes), ((0, 0),) * len(sizes), sliding.dilation, 1)
+    tangent = jnp.zeros((), dx.dtype)
+    for phase in product(*map(range, map(min, sliding.stride, w.shape))):
+        kernel, images = w, padded
+        for axis, start, step, size in zip(
+            axes, phase, sliding.stride, sizes, strict=True
+        ):
+            kernel = lax.slice_in_dim(kernel, start, None, step, axis - 1)
+            images = lax.slice_in_dim(images, start, None, step, axis)
+            wanted = size + kernel.shape[axis - 1] - 1
+            images = lax.slice_in_dim(images, 0, wanted, axis=axis)
+        tangent += _swapped(images, kernel, plain)
+    return tangent
+
+
+def _of_kernel(x, dw, sliding: Sliding):
+    """Returns conv(x, dw), to be transposed to the gradient for the kernel."""
+    if _is_product(dw, sliding):
+        return _product(x, dw, sliding)
+    rank = len(sliding.stride)
+    spatial, axes = tuple(range(1, rank + 1)), "123"[:rank]
+    x = x.transpose(rank + 1, *spatial, 0)
+    dw = dw.transpose(rank, *range(rank), rank + 1)
+    by_row = convolve(x, dw, sliding, (f"C{axes}N", f"I{axes}O", f"{axes}NC"))
+    return by_row.transpose(rank, *range(rank), rank + 1)
+
+
+def _is_product(weight, sliding: Sliding) -> bool:
+    """Whether a kernel of one position, unpadded, makes it one matrix product."""
+    return max(weight.shape[:-2]) == 1 and not any(map(sum, sliding.pads))
+
+
+def _product(images, weight, sliding: Sliding):
+    (seen,) = _seen(images, weight, sliding)
+    # Of two axes: the transposed product is slow with more.
+    output = seen.reshape(-1, seen.shape[-1]) @ weight.reshape(weight.shape[-2:])
+    return output.reshape(*seen.shape[:-1], -1)
+
+
+@partial(jax.custom_jvp, nondiff_argnums=(2,))
+def _depthwise(images, weight, sliding: Sliding):
+    # Without the barrier XLA repeats the whole sum in every operation that reads it.
+    return lax.optimization_barrier(_sum_of_shifts(images, weight, sliding))
+
+
+@partial(_depthwise.defjvp, symbolic_zeros=True)
+def _depthwise_jvp(sliding: Sliding, primals, tangents):
+    x, w = primals
+    dx, dw = tangents
+    output = _depthwise(x, w, sliding)
+    tangent = jnp.zeros_like(output)
+    if not isinstance(dx, SymbolicZero):
+        tangent += _sum_of_shifts(dx, w, sliding)
+    if not isinstance(dw, SymbolicZero):
+        tangent += _image_by_image(x, dw, sliding)
+    return output, tangent
+
+
+def _sum_of_shifts(images, weight, sliding: Sliding):
+    """Adds up what each kernel position sees, times the numbers that it has there."""
+    images, wide = _widened(images, weight)
+    seen = _seen(images, weight, sliding)
+    numbers = weight.astype(wide).reshape(len(seen), -1)
+    output = sum(s * n for s, n in zip(seen, numbers, strict=True))
+    return output.astype(weight.dtype)
+
+
+def _image_by_image(x, dw, sliding: Sliding):
+    """Does the same in a loop, with a copy of the kernel for each place.
+
+    Transposed, the loop adds up the images' gradients for each place and channel, and
+    sums over places once at the end: XLA's own sum over all but the channels is slow.
+    """
+    images, wide = _widened(x, dw)
+    numbers = dw.astype(wide).reshape(-1, dw.shape[-1])
+    place = (*_output_sizes(images, dw, sliding), dw.shape[-1])
+    numbers = [jnp.broadcast_to(n, place) for n in numbers]
+
+    # Checkpointed, or JAX would keep what each position sees of every image.
+    @partial(jax.checkpoint, prevent_cse=False)
+    def one(numbers, image):
+        seen = _seen(image[None], dw, sliding)
+        return numbers, sum(s[0] * n for s, n in zip(seen, numbers, strict=True))
+
+    return lax.scan(one, numbers, images)[1].astype(dw.dtype)
+
+
+def _widened(images, weight):
+    """Returns images with a channel for each of the outputs, and the type to add in."""
+    wide = jnp.promote_types(images.dtype, jnp.float32)
+    return jnp.repeat(
+        images.astype(wide), weight.shape[-1] // images.shape[-1], -1
+    ), wide
+
+
+def _few_channels(weight, limit: int) -> bool:
+    """Whether sums of shifts serve; half precision would round every addition."""
+    return weight.shape[-2] <= limit and weight.dtype.itemsize >= 4
+
+
+def _seen(images, weight, sliding: Sliding):
+    """Returns what each kernel position sees, row by row, as images of output size."""
+    padded = jnp.pad(images, ((0, 0), *sliding.pads, (0, 0)))
+    sizes = _output_sizes(images, weight, sliding)
+    return shifts(padded, weight.shape[:-2], sliding.stride, sliding.dilation, sizes)
+
+
+def _output_sizes(images, weight, sliding: Sliding):
+    sizes = zip(images.shape[1:-1], weight.shape, *sliding[:3], strict=False)
+    return tuple((n + sum(p) - d * (k - 1) - 1) // s + 1 for n, k, s, p, d in sizes)

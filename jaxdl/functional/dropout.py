@@ -1,0 +1,39 @@
+"""Dropout with PyTorch's semantics and an explicit key."""
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, PRNGKeyArray
+
+
+def dropout(
+    input: Float[Array, "*shape"],
+    p: float = 0.5,
+    *,
+    train: bool,
+    key: PRNGKeyArray | None,
+) -> Float[Array, "*shape"]:
+    """Zeroes each element with probability `p` and divides the others by 1 - p.
+
+    The expectation is then that of `input`, which evaluation returns as it is. What is
+    dropped depends on `key` and the shape only; without `train`, or with p=0, `key` is
+    not used and may be None. As in PyTorch the mask multiplies: a dropped infinity is
+    NaN. Srivastava et al. ("Dropout", 2014) scale when they evaluate instead.
+
+    Raises:
+      ValueError: `p` lies outside of [0, 1], `input` is not floating, or there is no
+        key where one is needed.
+
+    >>> dropout(jnp.ones(6), 0.5, train=True, key=jax.random.key(1))
+    Array([2., 0., 2., 2., 0., 0.], dtype=float32)
+    """
+    if not 0 <= p <= 1:
+        raise ValueError(f"p={p} is not within [0, 1]")
+    if not jnp.issubdtype(input.dtype, jnp.floating):
+        raise ValueError(f"input has dtype {input.dtype}; expected a floating one")
+    if not train or p == 0:
+        return input
+    if key is None:
+        raise ValueError(f"dropout with train=True and p={p} needs a key")
+    kept = jax.random.bernoulli(key, 1 - p, input.shape)
+    scale = 1 / (1 - p) if p < 1 else 0.0
+    return input * jnp.where(kept, scale, 0.0).astype(input.dtype)

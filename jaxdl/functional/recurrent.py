@@ -1,0 +1,263 @@
+"""Recurrent networks over padded sequences, with PyTorch's results for packed ones.
+
+LSTM's `proj_size` is left out.
+"""
+
+from collections.abc import Sequence
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Float, Int, PRNGKeyArray
+
+from jaxdl.functional.dropout import dropout as drop
+from jaxdl.functional.packing import check_lengths
+from jaxdl.functional.recurrent_cells import (
+    GATES,
+    RecurrentWeights,
+    Update,
+    by_gate,
+    check_array,
+    check_input,
+    check_weights,
+    gru_update,
+    lstm_update,
+    relu_update,
+    tanh_update,
+)
+
+Sequences = Float[Array, "*time_batch features"]
+Outputs = Float[Array, "*time_batch directions_hidden"]
+State = Float[Array, "layers_directions *state_batch hidden"]
+
+
+def rnn(
+    input: Sequences,
+    weights: Sequence[RecurrentWeights],
+    hx: State | None = None,
+    lengths: Int[Array, " batch"] | None = None,
+    nonlinearity: Literal["tanh", "relu"] = "tanh",
+    *,
+    batch_first: bool = False,
+    dropout: float | int = 0.0,
+    bidirectional: bool = False,
+    train: bool | None = None,
+    key: PRNGKeyArray | None = None,
+) -> tuple[Outputs, State]:
+    """Runs `rnn_tanh_cell` or `rnn_relu_cell` over sequences; otherwise as `gru`.
+
+    Raises:
+      ValueError: as `gru`, or there is no such `nonlinearity`.
+    """
+    updates = {"tanh": tanh_update, "relu": relu_update}
+    if nonlinearity not in updates:
+        raise ValueError(f"nonlinearity={nonlinearity!r} is not 'tanh' or 'relu'")
+    states = None if hx is None else (hx,)
+    drop_between = _dropout(dropout, train, key)
+    output, (h_n,) = _run(
+        updates[nonlinearity], input, weights, states, lengths, batch_first,
+        bidirectional, drop_between,
+    )  # fmt: skip
+    return output, h_n
+
+
+def gru(
+    input: Sequences,
+    weights: Sequence[RecurrentWeights],
+    hx: State | None = None,
+    lengths: Int[Array, " batch"] | None = None,
+    *,
+    batch_first: bool = False,
+    dropout: float | int = 0.0,
+    bidirectional: bool = False,
+    train: bool | None = None,
+    key: PRNGKeyArray | None = None,
+) -> tuple[Outputs, State]:
+    """Runs `gru_cell` over sequences in one or more layers; returns (output, h_n).
+
+    `input` is (time, batch, features), or (batch, time, features) with `batch_first`,
+    or one sequence (time, features). `weights` has one entry for each layer, two with
+    `bidirectional`: forward, then backward. Output is the last layer's h at every step,
+    both directions side by side. h_n and `hx`, which is 0 by default, are (layers ·
+    directions, batch, hidden), never batch first.
+
+    With `lengths` the result is that of packing, running and padding again in PyTorch,
+    in any order of lengths: steps past the length do not count, whatever they hold, and
+    get no gradient; output is 0 there, h_n is the state at each sequence's last step,
+    and the backward direction starts there. The output has as many steps as the input;
+    PyTorch's, where `total_length` is not given, as the longest length.
+
+    `dropout` is applied to the output of every layer but the last, so with one layer
+    not at all; where it is not 0, `train` has to be given, and a `key` to train.
+
+    Raises:
+      ValueError: shapes, dtypes or the number of weights do not fit; `dropout` lies
+        outside of [0, 1] or lacks `train` or `key`; or a length outside of 1..time.
+        Lengths can only be looked at outside of jit; inside, such a sequence gives NaN.
+
+    >>> weights = RecurrentWeights(jnp.ones((1, 3)), jnp.ones((1, 3)))
+    >>> output, h_n = gru(jnp.ones((2, 3, 1)), [weights], lengths=jnp.array([1, 2, 1]))
+    >>> output[..., 0]
+    Array([[0.20482421, 0.20482421, 0.20482421],
+           [0.        , 0.34675312, 0.        ]], dtype=float32)
+    """
+    states = None if hx is None else (hx,)
+    drop_between = _dropout(dropout, train, key)
+    output, (h_n,) = _run(
+        gru_update, input, weights, states, lengths, batch_first, bidirectional,
+        drop_between,
+    )  # fmt: skip
+    return output, h_n
+
+
+def lstm(
+    input: Sequences,
+    weights: Sequence[RecurrentWeights],
+    hx: tuple[State, State] | None = None,
+    lengths: Int[Array, " batch"] | None = None,
+    *,
+    batch_first: bool = False,
+    dropout: float | int = 0.0,
+    bidirectional: bool = False,
+    train: bool | None = None,
+    key: PRNGKeyArray | None = None,
+) -> tuple[Outputs, tuple[State, State]]:
+    """Runs `lstm_cell` over sequences as `gru` does; returns (output, (h_n, c_n)).
+
+    `hx` is (h, c). Raises ValueError as `gru`.
+    """
+    drop_between = _dropout(dropout, train, key)
+    output, (h_n, c_n) = _run(
+        lstm_update, input, weights, hx, lengths, batch_first, bidirectional,
+        drop_between,
+    )  # fmt: skip
+    return output, (h_n, c_n)
+
+
+def _run(
+    update: Update,
+    input,
+    weights,
+    hx,
+    lengths,
+    batch_first: bool,
+    bidirectional: bool,
+    drop_between,
+):
+    """Runs all layers; returns the output and the last states."""
+    check_input(input, (2, 3), "(time, features) or three axes with the batch")
+    batched = input.ndim == 3
+    swap = batched and batch_first
+    x = input if batched else input[:, None]
+    x = jnp.swapaxes(x, 0, 1) if swap else x
+    directions = 2 if bidirectional else 1
+    _check_weights(update, x, weights, directions)
+    initial = _initial(update, x, weights, hx, batched)
+    x, running = _without_padding(x, lengths, batched)
+
+    finals = []
+    for layer in range(len(weights) // directions):
+        x = drop_between(x, layer) if layer else x
+        outputs = []
+        for direction in range(directions):
+            each = layer * directions + direction
+            state = tuple(array[each] for array in initial)
+            backward = direction == 1
+            output, final = _scan(update, x, weights[each], state, running, backward)
+            outputs.append(output)
+            finals.append(final)
+        x = jnp.concatenate(outputs, axis=-1)
+
+    last = tuple(map(jnp.stack, zip(*finals, strict=True)))
+    if not batched:
+        return x[:, 0], tuple(array[:, 0] for array in last)
+    return jnp.swapaxes(x, 0, 1) if swap else x, last
+
+
+def _scan(update: Update, x, weights, initial, running, backward: bool):
+    """Runs one layer in one direction; returns h at every step and the last state.
+
+    A sequence that does not run keeps its state: the forward direction then ends with
+    that of the last step, and the backward direction starts there.
+    """
+    gates = GATES[update]
+    # Gates apart: XLA's CPU backend is slow where a loop slices them from one array.
+    inputs = by_gate(x, weights.weight_ih, weights.bias_ih, gates)
+
+    def step(state, step_inputs):
+        inputs, running = step_inputs
+        products = by_gate(state[0], weights.weight_hh, weights.bias_hh, gates)
+        later = update(inputs, products, state)
+        if running is None:
+            return later, later[0]
+        later = tuple(
+            jnp.where(running, new, old) for new, old in zip(later, state, strict=True)
+        )
+        return later, jnp.where(running, later[0], 0)
+
+    final, output = lax.scan(step, initial, (inputs, running), reverse=backward)
+    return output, final
+
+
+def _without_padding(x, lengths, batched: bool):
+    """Returns x with zeros for padding, and where (time, batch, 1) there is none.
+
+    Zeros, since not even the gradient of a step that is ignored may meet a NaN.
+    """
+    if lengths is None:
+        return x, None
+    if not batched:
+        raise ValueError("lengths need a batch of sequences; the input is one sequence")
+    steps, batch = x.shape[:2]
+    check_lengths(lengths, steps, batch)
+    right = (lengths >= 1) & (lengths <= steps)
+    running = (jnp.arange(steps)[:, None] < lengths) | ~right
+    x = jnp.where(running[..., None], x, 0)
+    return jnp.where(right[:, None], x, jnp.nan), running[..., None]
+
+
+def _dropout(p, train, key):
+    """Returns the function that drops out before a layer."""
+    if not 0 <= p <= 1:
+        raise ValueError(f"dropout={p} is not within [0, 1]")
+    if p == 0:
+        return lambda x, layer: x
+    if train is None:
+        raise ValueError(f"dropout={p} needs train=True or train=False")
+    if train and key is None:
+        raise ValueError(f"dropout={p} with train=True needs a key")
+    return lambda x, layer: drop(
+        x, p, train=train, key=jax.random.fold_in(key, layer) if train else None
+    )
+
+
+def _check_weights(update: Update, x, weights, directions: int) -> None:
+    if not weights or len(weights) % directions:
+        raise ValueError(
+            f"there are weights for {len(weights)} layers and directions; expected"
+            f" {directions} for each layer"
+        )
+    if not len(x):
+        raise ValueError("input has no time steps")
+    features, hidden = x.shape[-1], weights[0].weight_hh.shape[0]
+    for i, each in enumerate(weights):
+        size = features if i < directions else directions * hidden
+        check_weights(each, size, GATES[update], x.dtype)
+        if each.weight_hh.shape[0] != hidden:
+            raise ValueError(
+                f"weights {i} have hidden size {each.weight_hh.shape[0]}, the first"
+                f" {hidden}"
+            )
+
+
+def _initial(update: Update, x, weights, hx, batched: bool):
+    arrays = 2 if update is lstm_update else 1
+    hidden = weights[0].weight_hh.shape[0]
+    shape = (len(weights), x.shape[1], hidden)
+    if hx is None:
+        return (jnp.zeros(shape, x.dtype),) * arrays
+    for array in hx:
+        expected = shape if batched else (shape[0], hidden)
+        check_array("hx", array, expected, x.dtype)
+    return tuple(array.reshape(shape) for array in hx)

@@ -1,0 +1,46 @@
+"""What all losses share: how losses become one, and what may be compared."""
+
+from typing import Literal
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+Reduction = Literal["none", "mean", "sum"]
+
+
+def reduce_losses(
+    losses: Float[Array, "*shape"], reduction: Reduction
+) -> Float[Array, "..."]:
+    """The losses as they are, their mean or their sum.
+
+    The mean of no losses is NaN and their sum 0, as in PyTorch.
+
+    Raises:
+      ValueError: `reduction` is none of the three.
+    """
+    match reduction:
+        case "none":
+            return losses
+        case "mean":
+            return losses.mean()
+        case "sum":
+            return losses.sum()
+    raise ValueError(f"reduction={reduction!r} is not 'none', 'mean' or 'sum'")
+
+
+def check_floating(**arrays: Array | None) -> None:
+    """Raises ValueError for an array that does not hold floating-point numbers."""
+    for name, array in arrays.items():
+        if array is not None and not jnp.issubdtype(array.dtype, jnp.floating):
+            raise ValueError(f"{name} has dtype {array.dtype}, not a floating one")
+
+
+def check_pair(input: Array, target: Array) -> None:
+    """Raises ValueError unless both are floating and of one shape.
+
+    PyTorch broadcasts in some losses, with a warning, and so makes n² errors of a (n,)
+    target beside an (n, 1) input.
+    """
+    check_floating(input=input, target=target)
+    if input.shape != target.shape:
+        raise ValueError(f"input {input.shape} and target {target.shape} differ")

@@ -1,0 +1,17 @@
+"""Flax modules with PyTorch's parameters, defaults and default initialisation.
+
+Parameters are float32; inputs and parameters are promoted to the wider of their types.
+"""
+
+from jaxdl.layers.convolution import Conv as Conv
+from jaxdl.layers.dense import Linear as Linear
+from jaxdl.layers.dropout import Dropout as Dropout
+from jaxdl.layers.embedding import Embedding as Embedding
+from jaxdl.layers.normalization import BatchNorm as BatchNorm
+from jaxdl.layers.normalization import LayerNorm as LayerNorm
+from jaxdl.layers.recurrent import GRU as GRU
+from jaxdl.layers.recurrent import LSTM as LSTM
+from jaxdl.layers.recurrent import RNN as RNN
+from jaxdl.layers.recurrent import GRUCell as GRUCell
+from jaxdl.layers.recurrent import LSTMCell as LSTMCell
+from jaxdl.layers.recurrent import RNNCell as RNNCell

@@ -1,0 +1,26 @@
+"""Dropout as a layer."""
+
+from flax import linen as nn
+from jaxtyping import Array, Float
+
+from jaxdl.functional.dropout import dropout
+
+
+class Dropout(nn.Module):
+    """Zeroes elements with probability `p` during training: `jaxdl.functional.dropout`.
+
+    The key comes from the collection "dropout": apply with rngs={"dropout": key}. It is
+    asked for with `train` and p > 0 only.
+
+    Raises:
+      ValueError: as `jaxdl.functional.dropout`.
+    """
+
+    p: float = 0.5
+
+    @nn.compact
+    def __call__(
+        self, x: Float[Array, "*shape"], *, train: bool
+    ) -> Float[Array, "*shape"]:
+        key = self.make_rng("dropout") if train and self.p > 0 else None
+        return dropout(x, self.p, train=train, key=key)

@@ -1,0 +1,34 @@
+"""A table of vectors with PyTorch's default initialisation."""
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+from jaxtyping import Array, Float, Int
+
+from jaxdl.functional.embedding import embedding
+
+
+class Embedding(nn.Module):
+    """Looks up the vector of each index in the parameter `embedding`.
+
+    Vectors start from N(0, 1), Flax's `Embed` from N(0, 1/features); that of
+    `padding_idx` starts from 0, and `jaxdl.functional.embedding` gives it no gradient.
+
+    Raises:
+      ValueError: as `jaxdl.functional.embedding`.
+    """
+
+    num_embeddings: int
+    features: int
+    padding_idx: int | None = None
+
+    @nn.compact
+    def __call__(self, x: Int[Array, "*batch"]) -> Float[Array, "*batch features"]:
+        def init(key):
+            shape = self.num_embeddings, self.features
+            weight = jax.random.normal(key, shape, jnp.float32)
+            if self.padding_idx is None:
+                return weight
+            return weight.at[self.padding_idx].set(0)
+
+        return embedding(x, self.param("embedding", init), self.padding_idx)

@@ -1,0 +1,43 @@
+"""What all optimisers take, and how it is checked."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import optax
+from jax.typing import ArrayLike
+
+LearningRate = ArrayLike | Callable[..., ArrayLike]
+
+
+def check_at_least(limit: int, **values: Any) -> None:
+    """Raises ValueError for a value below the limit; what is not yet known passes."""
+    for name, value in values.items():
+        if _is_known(value) and not value >= limit:
+            raise ValueError(f"{name}={value} is not at least {limit}")
+
+
+def check_betas(betas: tuple[Any, Any]) -> None:
+    """Raises ValueError for a decay rate outside of [0, 1)."""
+    for i, beta in enumerate(betas):
+        if _is_known(beta) and not 0 <= beta < 1:
+            raise ValueError(f"betas[{i}]={beta} is not within [0, 1)")
+
+
+def is_zero(value: ArrayLike) -> bool:
+    """Tells a zero that is written in the program from one that is computed."""
+    return isinstance(value, int | float) and value == 0
+
+
+def gradient(weight_decay: ArrayLike, maximize: bool) -> list:
+    """Returns what makes PyTorch's gradient of ours: ±gradient + weight_decay · params.
+
+    Weight decay counts from the objective, so `maximize` does not turn its sign.
+    """
+    steps = [optax.scale(-1)] if maximize else []
+    decay = [] if is_zero(weight_decay) else [optax.add_decayed_weights(weight_decay)]
+    return steps + decay
+
+
+def _is_known(value: Any) -> bool:
+    return not (callable(value) or isinstance(value, jax.core.Tracer))

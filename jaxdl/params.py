@@ -1,0 +1,161 @@
+"""Parameters by path: what PyTorch does with `named_parameters` and their names.
+
+A path is the keys on the way to an array joined by "/", such as "fc1/kernel". A pattern
+is one of the standard library's `fnmatch`, compared case and all: "*/kernel", "fc1/*",
+"*". A star also matches "/", so "*/kernel" finds kernels at any depth.
+
+All functions take any pytree: nested dicts, lists, tuples, NamedTuples, Flax's own.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from difflib import get_close_matches
+from fnmatch import fnmatchcase
+from typing import Any
+from zlib import crc32
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, PRNGKeyArray, PyTree
+
+
+def paths(params: PyTree) -> dict[str, Any]:
+    """Returns every array by its path, in the tree's own order.
+
+    Raises:
+      ValueError: two arrays have one path, because a key contains "/".
+
+    >>> list(paths({"fc1": {"kernel": 1.0, "bias": 2.0}, "scales": [3.0, 4.0]}))
+    ['fc1/bias', 'fc1/kernel', 'scales/0', 'scales/1']
+    """
+    named: dict[str, Any] = {}
+    for keys, leaf in jax.tree.leaves_with_path(params):
+        path = jax.tree_util.keystr(keys, simple=True, separator="/")
+        if path in named:
+            raise ValueError(f"two parameters have the path {path!r}")
+        named[path] = leaf
+    return named
+
+
+def select(params: PyTree, *patterns: str) -> dict[str, Any]:
+    """Returns the arrays whose path matches any of the patterns, by path.
+
+    Raises:
+      ValueError: a pattern matches nothing.
+
+    >>> select({"fc1": {"kernel": 1.0, "bias": 2.0}}, "*/bias")
+    {'fc1/bias': 2.0}
+    """
+    named = paths(params)
+    found = {path for pattern in patterns for path in _matching(pattern, named)}
+    return {path: leaf for path, leaf in named.items() if path in found}
+
+
+def matches(params: PyTree, *patterns: str) -> PyTree:
+    """Returns `params` with True where a path matches any of the patterns, else False.
+
+    It is a mask as `optax.masked` takes it.
+
+    Raises:
+      ValueError: a pattern matches nothing.
+
+    >>> matches({"fc1": {"kernel": 1.0, "bias": 2.0}}, "*/bias")
+    {'fc1': {'bias': True, 'kernel': False}}
+    """
+    found = select(params, *patterns)
+    return _like(params, [path in found for path in paths(params)])
+
+
+def map_matching(
+    function: Callable[[Any], Any], params: PyTree, *patterns: str
+) -> PyTree:
+    """Returns `params` with `function` applied where a path matches any pattern.
+
+    Raises:
+      ValueError: a pattern matches nothing.
+
+    >>> map_matching(lambda w: 0 * w, {"fc1": {"kernel": 1.0, "bias": 2.0}}, "*/bias")
+    {'fc1': {'bias': 0.0, 'kernel': 1.0}}
+    """
+    mask = matches(params, *patterns)
+    return jax.tree.map(lambda hit, p: function(p) if hit else p, mask, params)
+
+
+def first_matches(params: PyTree, patterns: Iterable[str]) -> dict[str, str]:
+    """Returns, by path, the first of the patterns that matches it.
+
+    Paths that no pattern matches are left out. So "*" as the last one means the rest.
+
+    Raises:
+      ValueError: a pattern matches nothing, or only what those before it match too.
+
+    >>> first_matches({"kernel": 1.0, "bias": 2.0, "scale": 3.0}, ["bias", "*"])
+    {'bias': 'bias', 'kernel': '*', 'scale': '*'}
+    """
+    named = paths(params)
+    first: dict[str, str] = {}
+    for pattern in patterns:
+        new = [path for path in _matching(pattern, named) if path not in first]
+        if not new:
+            raise ValueError(
+                f"{pattern!r} matches only what patterns before it do; the first wins"
+            )
+        first |= dict.fromkeys(new, pattern)
+    return {path: first[path] for path in named if path in first}
+
+
+def initialize(
+    key: PRNGKeyArray, params: PyTree, initializers: Mapping[str, Callable[..., Array]]
+) -> PyTree:
+    """Returns `params` with what the patterns match drawn anew, as `net.apply(init)`.
+
+    `initializers` maps patterns to initialisers (`jaxdl.initializers`); the first
+    pattern that matches wins, and what none matches stays as it is. Every parameter's
+    key is `key` folded with its path, so its draw does not depend on the others.
+
+    An initialiser is any function (key, shape, dtype) -> array. Here kernels come from
+    U(5, 10) and U(-10, -5) with probability ¼ each and are 0 otherwise:
+
+    >>> from jaxdl.initializers import constant, uniform
+    >>> def far_or_zero(key, shape, dtype):
+    ...     w = uniform(-10, 10)(key, shape, dtype)
+    ...     return w * (abs(w) >= 5)
+    >>> params = {"fc1": {"kernel": jnp.ones((2, 3)), "bias": jnp.ones(3)}}
+    >>> params = initialize(
+    ...     jax.random.key(0), params, {"fc1/kernel": far_or_zero, "*": constant(42)}
+    ... )
+    >>> params["fc1"]["bias"]
+    Array([42., 42., 42.], dtype=float32)
+
+    Raises:
+      ValueError: a pattern matches nothing that is not matched before it, or an
+        initialiser returns another shape.
+    """
+    patterns = first_matches(params, initializers)
+
+    def draw(path, leaf):
+        if path not in patterns:
+            return leaf
+        path_key = jax.random.fold_in(key, crc32(path.encode()))
+        drawn = initializers[patterns[path]](path_key, leaf.shape, leaf.dtype)
+        if jnp.shape(drawn) != leaf.shape:
+            raise ValueError(
+                f"the initialiser of {patterns[path]!r} returns shape"
+                f" {jnp.shape(drawn)} for {path} of shape {leaf.shape}"
+            )
+        return jnp.asarray(drawn, leaf.dtype)
+
+    drawn = [draw(path, leaf) for path, leaf in paths(params).items()]
+    return _like(params, drawn)
+
+
+def _matching(pattern: str, named: dict[str, Any]) -> list[str]:
+    found = [path for path in named if fnmatchcase(path, pattern)]
+    if not found:
+        close = get_close_matches(pattern, named, n=1)
+        hint = f"; did you mean {close[0]!r}?" if close else ""
+        raise ValueError(f"{pattern!r} matches none of {', '.join(named)}{hint}")
+    return found
+
+
+def _like(params: PyTree, leaves: list[Any]) -> PyTree:
+    return jax.tree.unflatten(jax.tree.structure(params), leaves)

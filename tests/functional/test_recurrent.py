@@ -1,0 +1,420 @@
+"""Recurrent networks against PyTorch's, with packed sequences, in float64."""
+
+import inspect
+from operator import itemgetter
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from jax.experimental import checkify
+
+from jaxdl.functional import recurrent_cells as cells
+from jaxdl.functional.recurrent import gru, lstm, rnn
+from jaxdl.functional.recurrent_cells import RecurrentWeights
+from tests.oracle import assert_agrees, assert_close, random
+
+HIDDEN = 3
+GATES = {"rnn_tanh": 1, "rnn_relu": 1, "gru": 3, "lstm": 4}
+KINDS = list(GATES)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def x64():
+    with jax.enable_x64(True):
+        yield
+
+
+def run(kind, *arguments, **settings):
+    if kind.startswith("rnn"):
+        settings["nonlinearity"] = kind[4:]
+    return {"gru": gru, "lstm": lstm}.get(kind, rnn)(*arguments, **settings)
+
+
+def weight_shapes(kind, features, layers, directions, bias=True, hidden=HIDDEN):
+    width = GATES[kind] * hidden
+    shapes = []
+    for each in range(layers * directions):
+        size = features if each < directions else directions * hidden
+        shapes += [(size, width), (hidden, width), *[(width,)] * (2 * bias)]
+    return shapes
+
+
+def as_weights(arrays, bias=True):
+    count = 4 if bias else 2
+    return [
+        RecurrentWeights(*arrays[i : i + count]) for i in range(0, len(arrays), count)
+    ]
+
+
+def flat(result):
+    """(output, h_n, c_n) or (output, h_n)."""
+    output, state = result
+    return (output, *state) if isinstance(state, tuple) else (output, state)
+
+
+def assert_like_torch(
+    kind,
+    shape,
+    lengths=None,
+    *,
+    layers=1,
+    bias=True,
+    bidirectional=False,
+    batch_first=False,
+    with_hx=True,
+    **dropout,
+):
+    """Compares outputs, last states and the gradients of x, hx and all parameters."""
+    directions = 1 + bidirectional
+    shapes = weight_shapes(kind, shape[-1], layers, directions, bias)
+    batch = () if len(shape) == 2 else (shape[0 if batch_first else 1],)
+    states = (2 if kind == "lstm" else 1) * with_hx
+    arrays = [random(shape, 0)]
+    arrays += [
+        random((layers * directions, *batch, HIDDEN), 1 + i) for i in range(states)
+    ]
+    arrays += [random(s, 10 + i) for i, s in enumerate(shapes)]
+
+    def ours(x, *rest):
+        hx = rest[:states] if kind == "lstm" else rest[0] if states else None
+        result = run(
+            kind, x, as_weights(rest[states:], bias), hx if states else None,
+            None if lengths is None else jnp.array(lengths),
+            bidirectional=bidirectional, batch_first=batch_first, **dropout,
+        )  # fmt: skip
+        return flat(result)
+
+    module = {"gru": torch.nn.GRU, "lstm": torch.nn.LSTM}.get(kind, torch.nn.RNN)
+    extra = {"nonlinearity": kind[4:]} if kind.startswith("rnn") else {}
+    network = module(
+        shape[-1], HIDDEN, layers, bias=bias, batch_first=batch_first,
+        bidirectional=bidirectional, dropout=dropout.get("dropout", 0.0), **extra,
+    ).double()  # fmt: skip
+    names = [name for name, _ in network.named_parameters()]
+
+    def theirs(x, *rest):
+        hx = rest[:states] if kind == "lstm" else rest[0] if states else None
+        parameters = [w.T if w.ndim == 2 else w for w in rest[states:]]
+        if lengths is not None:
+            x = torch.nn.utils.rnn.pack_padded_sequence(
+                x, torch.tensor(lengths), batch_first, enforce_sorted=False
+            )
+        output, state = torch.func.functional_call(
+            network,
+            dict(zip(names, parameters, strict=True)),
+            (x, hx) if states else (x,),
+        )
+        if lengths is not None:
+            output, _ = torch.nn.utils.rnn.pad_packed_sequence(
+                output, batch_first, total_length=shape[1 if batch_first else 0]
+            )
+        return flat((output, state))
+
+    assert_agrees(ours, theirs, *arrays)
+
+
+@st.composite
+def problems(draw):
+    steps, batch = draw(st.integers(1, 5)), draw(st.integers(1, 4))
+    batch_first = draw(st.booleans())
+    lengths = st.lists(st.integers(1, steps), min_size=batch, max_size=batch)
+    shape = (batch, steps, 2) if batch_first else (steps, batch, 2)
+    return shape, batch_first, draw(st.none() | lengths)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@settings(max_examples=3)
+@given(
+    problem=problems(),
+    layers=st.integers(1, 3),
+    bias=st.booleans(),
+    bidirectional=st.booleans(),
+    with_hx=st.booleans(),
+)
+def test_equals_torch(kind, problem, **arguments):
+    shape, batch_first, lengths = problem
+    assert_like_torch(kind, shape, lengths, batch_first=batch_first, **arguments)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_two_layers_both_ways_in_any_order_of_lengths_equal_torch(kind):
+    assert_like_torch(kind, (6, 5, 2), [2, 4, 1, 5, 4], layers=2, bidirectional=True)
+
+
+@pytest.mark.parametrize("kind", ["gru", "lstm"])
+@pytest.mark.parametrize("shape", [(4, 2), (1, 1, 2), (1, 3, 2), (3, 0, 2)])
+def test_odd_shapes_equal_torch(kind, shape):
+    assert_like_torch(kind, shape, bidirectional=True, layers=2)
+
+
+def test_one_sequence_ignores_batch_first_as_torch():
+    assert_like_torch("gru", (4, 2), batch_first=True)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("batch", [(4,), ()])
+def test_cells_equal_torch(kind, bias, batch):
+    shapes = weight_shapes(kind, 2, 1, 1, bias)
+    states = 2 if kind == "lstm" else 1
+    arrays = [random((*batch, 2), 0)]
+    arrays += [random((*batch, HIDDEN), 1 + i) for i in range(states)]
+    arrays += [random(s, 10 + i) for i, s in enumerate(shapes)]
+    cell, oracle = getattr(cells, f"{kind}_cell"), getattr(torch, f"{kind}_cell")
+
+    def ours(x, *rest):
+        hx = rest[:2] if kind == "lstm" else rest[0]
+        return cell(x, hx, *rest[states:])
+
+    def theirs(x, *rest):
+        rows = [a if batch else a[None] for a in (x, *rest[:states])]
+        hx = tuple(rows[1:]) if kind == "lstm" else rows[1]
+        state = oracle(rows[0], hx, *(w.T if w.ndim == 2 else w for w in rest[states:]))
+        state = state if kind == "lstm" else (state,)
+        return tuple(s if batch else s[0] for s in state)
+
+    assert_agrees(ours, theirs, *arrays)
+
+
+def problem(kind="gru", layers=2, directions=2, shape=(5, 3, 2), dtype=None):
+    shapes = weight_shapes(kind, shape[-1], layers, directions)
+    weights = as_weights(
+        [jnp.asarray(random(s, i), dtype) for i, s in enumerate(shapes)]
+    )
+    return jnp.asarray(random(shape, 99), dtype), weights
+
+
+LENGTHS = jnp.array([3, 5, 1])
+
+
+@pytest.mark.parametrize("junk", [np.nan, np.inf, 1e300])
+@pytest.mark.parametrize("kind", KINDS)
+def test_padding_neither_counts_nor_gets_gradients(kind, junk):
+    x, weights = problem(kind)
+    padding = (jnp.arange(5)[:, None] >= LENGTHS)[..., None]
+
+    @jax.jit
+    def outputs_and_gradients(x):
+        def scalar(x, weights):
+            result = run(kind, x, weights, lengths=LENGTHS, bidirectional=True)
+            return sum(jnp.sin(a).sum() for a in flat(result)), result
+
+        return jax.grad(scalar, (0, 1), has_aux=True)(x, weights)
+
+    clean, dirty = (
+        outputs_and_gradients(x),
+        outputs_and_gradients(jnp.where(padding, junk, x)),
+    )
+    jax.tree.map(np.testing.assert_array_equal, clean, dirty)
+    assert (jnp.where(padding, dirty[0][0], 0) == 0).all()
+    assert (jnp.where(padding, dirty[1][0], 0) == 0).all()
+
+
+def test_a_nan_within_the_length_stays_in_its_sequence():
+    x, weights = problem()
+    output, h_n = gru(
+        x.at[0, 1, 0].set(jnp.nan), weights, None, LENGTHS, bidirectional=True
+    )
+    assert jnp.isnan(output[:, 1]).all()
+    assert jnp.isnan(h_n[:, 1]).all()
+    assert not jnp.isnan(output[:, jnp.array([0, 2])]).any()
+
+
+def test_lengths_may_be_traced():
+    x, weights = problem()
+    run_lengths = lambda lengths: gru(x, weights, None, lengths, bidirectional=True)
+    actual = jax.jit(run_lengths)(LENGTHS)
+    jax.tree.map(assert_close, actual, run_lengths(LENGTHS))
+
+
+@pytest.mark.parametrize("wrong", [0, -2, 6])
+def test_a_traced_length_out_of_range_gives_nan_and_is_found_by_checkify(wrong):
+    x, weights = problem(layers=1, directions=1)
+    lengths = LENGTHS.at[1].set(wrong)
+    function = jax.jit(lambda lengths: gru(x, weights, None, lengths))
+    output, h_n = function(lengths)
+    assert jnp.isnan(output[:, 1]).all()
+    assert jnp.isnan(h_n[:, 1]).all()
+    expected = gru(x, weights, None, LENGTHS)[0]
+    for other in (0, 2):
+        assert_close(output[:, other], expected[:, other])
+    error, _ = checkify.checkify(function)(lengths)
+    assert f"length {wrong} is not within 1..5" in error.get()
+
+
+@pytest.mark.parametrize("kind", ["gru", "lstm"])
+def test_vmap_equals_a_loop(kind):
+    x, weights = problem(kind, layers=1)
+    xs = jnp.stack([x, x[::-1]])
+    lengths = jnp.stack([LENGTHS, LENGTHS[::-1]])
+    stacked = jax.tree.map(lambda w: jnp.stack([w, -w]), weights)
+
+    def gradient(x, weights, lengths):
+        scalar = lambda *arguments: sum(
+            jnp.sin(a).sum()
+            for a in flat(run(kind, *arguments, None, lengths, bidirectional=True))
+        )
+        return jax.grad(scalar, (0, 1))(x, weights)
+
+    arguments = (xs, stacked, lengths)
+    batched = jax.jit(jax.vmap(gradient))(*arguments)
+    single = jax.jit(gradient)
+    singles = [single(*jax.tree.map(itemgetter(i), arguments)) for i in range(2)]
+    jax.tree.map(assert_close, batched, jax.tree.map(lambda *a: jnp.stack(a), *singles))
+
+
+def test_inside_scan_and_forward_mode_agree_with_reverse_mode():
+    x, weights = problem(layers=1)
+
+    def scalar(x):
+        output, _ = gru(x, weights, None, LENGTHS, bidirectional=True)
+        return jnp.sin(output).sum()
+
+    reverse = jax.jit(jax.grad(scalar))(x)
+    assert_close(
+        jax.jit(jax.jvp, static_argnums=0)(scalar, (x,), (x,))[1], (reverse * x).sum()
+    )
+    scanned = jax.jit(lambda xs: jax.lax.map(jax.grad(scalar), xs))(x[None])
+    assert_close(scanned[0], reverse)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(("dtype", "near"), [(jnp.float32, 1e-5), (jnp.bfloat16, 0.1)])
+def test_narrow_dtypes_are_kept_and_near(kind, dtype, near):
+    x, weights = problem(kind)
+    weights = jax.tree.map(lambda w: 0.3 * w, weights)
+    expected = run(kind, x, weights, None, LENGTHS, bidirectional=True)
+    x, weights = jax.tree.map(lambda a: a.astype(dtype), (x, weights))
+    actual = run(kind, x, weights, None, LENGTHS, bidirectional=True)
+    for ours, exact in zip(flat(actual), flat(expected), strict=True):
+        assert ours.dtype == dtype
+        np.testing.assert_allclose(ours.astype(float), exact, atol=near, rtol=near)
+
+
+@pytest.mark.filterwarnings("ignore:dropout option adds:UserWarning")
+@pytest.mark.parametrize(("p", "layers"), [(0.0, 2), (1.0, 2), (1.0, 1)])
+def test_no_dropout_and_full_dropout_equal_torch(p, layers):
+    key = jax.random.key(0)
+    assert_like_torch("gru", (4, 3, 2), layers=layers, dropout=p, train=True, key=key)
+
+
+def test_dropout_is_off_in_evaluation():
+    x, weights = problem()
+    actual = gru(x, weights, bidirectional=True, dropout=0.9, train=False)
+    jax.tree.map(assert_close, actual, gru(x, weights, bidirectional=True))
+
+
+def layers_that_add(count, hidden):
+    """Relu layers that each give (steps so far summed) what they are given."""
+    zero = jnp.zeros((hidden, hidden))
+    return [RecurrentWeights(jnp.eye(hidden), zero)] * count
+
+
+def test_dropout_drops_and_scales_between_layers_independently():
+    x = jnp.ones((10, 40, 25))
+    dropped = lambda layers, key: rnn(
+        x, layers_that_add(layers, 25), nonlinearity="relu", dropout=0.25, train=True,
+        key=jax.random.key(key),
+    )[0]  # fmt: skip
+    assert_close(dropped(1, 0), x)
+    once = dropped(2, 0)
+    assert_close(once, jnp.where(once == 0, 0, 4 / 3))
+    np.testing.assert_allclose((once == 0).mean(), 0.25, atol=0.02)
+    np.testing.assert_allclose((dropped(3, 0) == 0).mean(), 1 - 0.75**2, atol=0.02)
+    np.testing.assert_array_equal(once, dropped(2, 0))
+    assert (once != dropped(2, 1)).any()
+
+
+def test_a_sequence_is_multiplied_before_the_loop():
+    """Inside of the scan there is one product, that of the state."""
+    x, weights = problem(layers=1, directions=1)
+    jaxpr = jax.make_jaxpr(lambda x: gru(x, weights))(x)
+    [scan] = [e for e in jaxpr.eqns if e.primitive.name == "scan"]
+    count = lambda eqns: sum(e.primitive.name == "dot_general" for e in eqns)
+    assert (count(jaxpr.eqns), count(scan.params["jaxpr"].eqns)) == (1, 1)
+
+
+def ones(*shape, dtype=jnp.float32):
+    return jnp.ones(shape, dtype)
+
+
+GOOD = RecurrentWeights(ones(2, 9), ones(3, 9), ones(9), ones(9))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"input": ones(2)}, r"input has shape \(2,\); expected \(time, features\)"),
+        ({"input": ones(4, 5, 2, dtype=jnp.int32)}, "input has dtype int32"),
+        ({"input": ones(0, 5, 2)}, "input has no time steps"),
+        ({"input": ones(4, 5, 3)}, r"weight_ih has shape \(2, 9\); expected \(3, 9\)"),
+        ({"weights": []}, "weights for 0 layers"),
+        ({"bidirectional": True}, "weights for 1 layers and directions; expected 2"),
+        ({"weights": [GOOD, GOOD]}, r"weight_ih has shape \(2, 9\); expected \(3, 9\)"),
+        (
+            {"weights": [GOOD, GOOD], "bidirectional": True, "hx": ones(2, 5, 2)},
+            r"hx has shape \(2, 5, 2\); expected \(2, 5, 3\)",
+        ),
+        (
+            {"weights": [GOOD, RecurrentWeights(ones(3, 12), ones(4, 12))]},
+            "weights 1 have hidden size 4, the first 3",
+        ),
+        ({"weights": [GOOD._replace(weight_hh=ones(3, 12))]}, "weight_hh has shape"),
+        ({"weights": [GOOD._replace(weight_hh=ones(9))]}, "expected"),
+        (
+            {"weights": [GOOD._replace(weight_ih=ones(2, 12), weight_hh=ones(3, 12))]},
+            r"weight_ih has shape \(2, 12\); expected \(2, 9\)",
+        ),
+        ({"weights": [GOOD._replace(bias_ih=ones(3))]}, r"bias_ih has shape \(3,\)"),
+        ({"weights": [GOOD._replace(bias_hh=ones(3))]}, r"bias_hh has shape \(3,\)"),
+        (
+            {"weights": [GOOD._replace(bias_hh=ones(9, dtype=jnp.float16))]},
+            "bias_hh has dtype float16, input float32",
+        ),
+        ({"hx": ones(5, 3)}, r"hx has shape \(5, 3\); expected \(1, 5, 3\)"),
+        ({"hx": ones(1, 5, 3, dtype=jnp.float16)}, "hx has dtype float16"),
+        (
+            {"input": ones(4, 2), "hx": ones(1, 1, 3)},
+            r"hx has shape \(1, 1, 3\); expected \(1, 3\)",
+        ),
+        ({"input": ones(4, 2), "lengths": jnp.array([1])}, "input is one sequence"),
+        ({"lengths": ones(5)}, "lengths have dtype float32"),
+        ({"lengths": jnp.array([4])}, r"lengths \(1,\) do not fit 5 sequences"),
+        ({"lengths": jnp.array([1, 2, 5, 4, 4])}, r"length 5 is not within 1\.\.4"),
+        ({"lengths": jnp.array([1, 0, 3, 4, 4])}, r"length 0 is not within 1\.\.4"),
+        ({"dropout": 1.5}, r"dropout=1.5 is not within \[0, 1\]"),
+        ({"dropout": -0.1}, r"dropout=-0.1 is not within"),
+        ({"dropout": 0.5}, "dropout=0.5 needs train=True or train=False"),
+        ({"dropout": 0.5, "train": True}, "dropout=0.5 with train=True needs a key"),
+    ],
+)
+def test_invalid_arguments_raise(changes, message, unchecked):
+    arguments = {"input": ones(4, 5, 2), "weights": [GOOD]} | changes
+    with pytest.raises(ValueError, match=message):
+        inspect.unwrap(gru)(**arguments)
+
+
+def test_an_unknown_nonlinearity_raises():
+    with pytest.raises(ValueError, match="nonlinearity='sin' is not 'tanh' or 'relu'"):
+        inspect.unwrap(rnn)(ones(4, 5, 2), [GOOD], nonlinearity="sin")
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"input": ones(4, 5, 2)}, r"input has shape \(4, 5, 2\)"),
+        ({"input": ones(5, 2, dtype=jnp.int32)}, "input has dtype int32"),
+        ({"hx": ones(5, 2)}, r"hx has shape \(5, 2\); expected \(5, 3\)"),
+        ({"hx": ones(4, 3)}, r"hx has shape \(4, 3\); expected \(5, 3\)"),
+        ({"weight_ih": ones(3, 9)}, r"weight_ih has shape \(3, 9\); expected \(2, 9\)"),
+        ({"bias_ih": ones(3)}, r"bias_ih has shape \(3,\)"),
+    ],
+)
+def test_invalid_arguments_of_cells_raise(changes, message, unchecked):
+    arguments = {"input": ones(5, 2), "hx": ones(5, 3), **GOOD._asdict()} | changes
+    with pytest.raises(ValueError, match=message):
+        inspect.unwrap(cells.gru_cell)(**arguments)
