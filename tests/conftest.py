@@ -4,14 +4,23 @@ import os
 import tempfile
 from pathlib import Path
 
+# Most of a small test's time is XLA compiling; this takes a third of it away. With
+# XLA_FLAGS= in the environment the tests run what users run.
+os.environ.setdefault(
+    "XLA_FLAGS",
+    "--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false",
+)
+
 import jax
 import jaxtyping
 import numpy as np
 import pytest
 from hypothesis import settings
 
-# The same examples in every run; some take seconds, when XLA compiles.
-settings.register_profile("jaxdl", derandomize=True, deadline=None, max_examples=12)
+# The same few examples in every run: each may take a second, when XLA compiles. Many,
+# and others each time, with --hypothesis-profile=thorough.
+settings.register_profile("jaxdl", derandomize=True, deadline=None, max_examples=10)
+settings.register_profile("thorough", deadline=None, max_examples=200)
 settings.load_profile("jaxdl")
 
 
@@ -62,3 +71,12 @@ def tfds_dir() -> Path:
     pytest.skip(
         "mnist and fashion_mnist are not in TFDS_DATA_DIR or ../shared/data/tfds"
     )
+
+
+@pytest.fixture(scope="session")
+def raw_dir() -> Path:
+    """A directory of the course's CSV files, gzip-compressed."""
+    directory = Path(__file__).resolve().parents[2] / "shared" / "data" / "raw"
+    if not directory.is_dir():
+        pytest.skip("the course's CSV files are not in ../shared/data/raw")
+    return directory

@@ -1,7 +1,5 @@
 """PyTorch twins of the models, and the way from one side's arrays to the other's."""
 
-from functools import partial
-
 import jax
 import numpy as np
 import torch
@@ -20,10 +18,6 @@ def random(shape, seed):
 
 def assert_close(actual, expected):
     np.testing.assert_allclose(actual, expected, **EXACT)
-
-
-# Most of a small test's time is LLVM's: without its optimisations, a quarter.
-quick_jit = partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
 
 
 def assert_agrees(ours, theirs, *arrays, seed=0):
@@ -46,7 +40,7 @@ def assert_agrees(ours, theirs, *arrays, seed=0):
         scalar, [tensors[i] for i in floats], materialize_grads=True
     )
 
-    @quick_jit
+    @jax.jit
     def outputs_and_gradients(arrays, cotangents):
         def outputs(*differentiated):
             given = list(arrays)

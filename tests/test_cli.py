@@ -1,29 +1,56 @@
-"""What a person at a command line sees; each case is a process of its own."""
+"""What a person at a command line sees."""
 
 import os
 import pty
+import runpy
 import subprocess
 import sys
+from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
+ROOT = Path(__file__).parents[1]
 
-def run(*arguments, cwd, **environment):
+
+class Done(NamedTuple):
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch, capsys):
+    """Runs `python -m ...` in an empty directory, in this process to be quick."""
+
+    def run(module, *flags):
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.setenv("COLUMNS", "100")
+        monkeypatch.setattr(sys, "argv", [module, *flags])
+        capsys.readouterr()
+        code = 0
+        try:
+            runpy.run_module(module, run_name="__main__", alter_sys=True)
+        except SystemExit as end:
+            code = end.code
+        return Done(code, *capsys.readouterr())
+
+    return run
+
+
+def run_process(*arguments, cwd):
     return subprocess.run(
         [sys.executable, "-m", *arguments],
         cwd=cwd,
-        env={**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "100", **environment},
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
         check=False,
     )
 
 
-ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-
-
-def test_help_explains_every_field(tmp_path):
-    done = run("experiments.lenet", "--help", cwd=tmp_path)
+def test_help_explains_every_field(run):
+    done = run("experiments.lenet", "--help")
     assert done.returncode == 0
     assert "usage: python -m experiments.lenet" in done.stdout
     for flag, text in {
@@ -44,7 +71,7 @@ def test_help_explains_every_field(tmp_path):
 
 
 def test_the_list_of_lessons(tmp_path):
-    done = run("experiments", cwd=tmp_path)
+    done = run_process("experiments", cwd=tmp_path)
     lines = dict(line.split(maxsplit=1) for line in done.stdout.splitlines() if line)
     for lesson in (
         "linear_regression",
@@ -73,10 +100,11 @@ def test_the_list_of_lessons(tmp_path):
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
-def test_a_mistake_is_one_clear_line(tmp_path, flags, message):
+def test_a_mistake_is_one_clear_line(run, tmp_path, monkeypatch, flags, message):
     (tmp_path / "taken").mkdir()
     (tmp_path / "taken" / "file").write_text("precious")
-    done = run("experiments.lenet", *flags, cwd=tmp_path, TFDS_DATA_DIR="")
+    monkeypatch.delenv("TFDS_DATA_DIR", raising=False)
+    done = run("experiments.lenet", *flags)
     assert done.returncode == 2
     errors = done.stderr.strip().splitlines()
     assert len(errors) == 1
@@ -85,9 +113,9 @@ def test_a_mistake_is_one_clear_line(tmp_path, flags, message):
     assert (tmp_path / "taken" / "file").read_text() == "precious"
 
 
-def test_a_loss_that_is_not_finite(tmp_path):
+def test_a_loss_that_is_not_finite(run):
     flags = ["--learning-rate", "1e38", "--epochs", "3"]
-    done = run("experiments.softmax_regression", *flags, cwd=tmp_path)
+    done = run("experiments.softmax_regression", *flags)
     assert done.returncode == 2
     assert done.stderr.startswith("error: the loss is ")
     assert "try a smaller learning rate" in done.stderr
@@ -103,21 +131,30 @@ def test_a_loss_that_is_not_finite(tmp_path):
         (["--epochs", "many"], "invalid literal for int() with base 10: 'many'"),
     ],
 )
-def test_a_flag_that_cannot_be(tmp_path, flags, message):
-    done = run("experiments.lenet", *flags, cwd=tmp_path)
+def test_a_flag_that_cannot_be(run, flags, message):
+    done = run("experiments.lenet", *flags)
     assert done.returncode == 2
     assert message in done.stderr
     assert "Traceback" not in done.stderr
 
 
+def test_a_mistake_ends_the_process_without_a_traceback(tmp_path):
+    done = run_process("experiments.lenet", "--batch-size", "0", cwd=tmp_path)
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: batch_size=0 is below 1")
+    assert done.stderr.count("\n") == 1
+
+
 def test_debug_shows_the_traceback(tmp_path):
-    done = run("experiments.lenet", "--batch-size", "0", "--debug", cwd=tmp_path)
+    done = run_process(
+        "experiments.lenet", "--batch-size", "0", "--debug", cwd=tmp_path
+    )
     assert done.returncode == 1
     assert "Traceback" in done.stderr
 
 
-def test_a_wrong_flag_suggests_the_right_one(tmp_path):
-    done = run("experiments.lenet", "--batchsize", "3", cwd=tmp_path)
+def test_a_wrong_flag_suggests_the_right_one(run):
+    done = run("experiments.lenet", "--batchsize", "3")
     assert done.returncode == 2
     assert "Traceback" not in done.stderr
     assert "Perhaps you meant" in done.stderr
@@ -130,7 +167,7 @@ def test_a_terminal_sees_a_bar_with_live_numbers(tmp_path):
     with subprocess.Popen(
         [sys.executable, "-m", "experiments.softmax_regression", "--epochs", "30"],
         cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": ROOT, "TERM": "xterm", "COLUMNS": "120"},
+        env={**os.environ, "PYTHONPATH": str(ROOT), "TERM": "xterm", "COLUMNS": "120"},
         stdout=child,
         stderr=child,
     ) as process:

@@ -20,14 +20,14 @@ SMALL = {
     "linear_regression": {},
     "softmax_regression_scratch": {"epochs": 30},
     "softmax_regression": {"epochs": 30},
-    "lenet": {"epochs": 15, "learning_rate": 0.002, "batch_size": 32},
+    "lenet": {"epochs": 20, "learning_rate": 0.005, "batch_size": 32, "image_size": 16},
 }
 EXPECTED = {
     "linear_regression_scratch": {"descent": (0, 0.003), "formula": (0, 0.003)},
     "linear_regression": {"error": (0, 0.003), "at_4": (8 - 1e-4, 8 + 1e-4)},
     "softmax_regression_scratch": {"test/accuracy": (0.8, 1)},
     "softmax_regression": {"test/accuracy": (0.8, 1)},
-    "lenet": {"test/accuracy": (0.8, 1)},
+    "lenet": {"test/accuracy": (0.75, 1)},
 }
 
 
@@ -83,9 +83,9 @@ def test_saved_parameters_are_the_trained_ones(results):
     from jaxdl.models.lenet import LeNet
 
     result, directory = results("lenet")
-    like = LeNet().init(jax.random.key(0), jnp.zeros((1, 28, 28, 1)))["params"]
+    like = LeNet().init(jax.random.key(0), jnp.zeros((1, 16, 16, 1)))["params"]
     params = checkpoint.load(directory / "params", like)
-    test = load_images("digits", None, 28).test
+    test = load_images("digits", None, 16).test
     guesses = LeNet().apply({"params": params}, jnp.asarray(test["image"])).argmax(1)
     np.testing.assert_allclose(
         np.mean(np.asarray(guesses) == test["label"]),
@@ -95,18 +95,15 @@ def test_saved_parameters_are_the_trained_ones(results):
 
 
 @pytest.mark.parametrize("name", SMALL)
-def test_same_seed_same_bits(results, name, tmp_path):
-    first, directory = results(name)
-    again = run_lesson(name, tmp_path / "again")
-    assert again == first
-    assert_same_bits(*[_params(d) for d in (directory, tmp_path / "again")])
-
-
-@pytest.mark.parametrize("name", SMALL)
-def test_another_seed_other_bits(name, tmp_path):
-    for seed in 0, 1:
-        run_lesson(name, tmp_path / str(seed), seed=seed, epochs=1)
-    first, other = (jax.tree.leaves(_params(tmp_path / seed)) for seed in "01")
+def test_a_seed_names_the_bits(name, tmp_path):
+    """Run twice and once with another seed; every array is drawn or trained."""
+    runs = {}
+    for directory, seed in {"first": 0, "again": 0, "other": 1}.items():
+        result = run_lesson(name, tmp_path / directory, seed=seed, epochs=1)
+        runs[directory] = result, _params(tmp_path / directory)
+    assert runs["again"][0] == runs["first"][0]
+    assert_same_bits(runs["again"][1], runs["first"][1])
+    first, other = (jax.tree.leaves(runs[d][1]) for d in ("first", "other"))
     assert not any(np.array_equal(*pair) for pair in zip(first, other, strict=True))
 
 

@@ -157,7 +157,7 @@ def _product(images, weight, sliding: Sliding):
     (seen,) = _seen(images, weight, sliding)
     # Of two axes: the transposed product is slow with more.
     output = seen.reshape(-1, seen.shape[-1]) @ weight.reshape(weight.shape[-2:])
-    return output.reshape(*seen.shape[:-1], -1)
+    return output.reshape(*seen.shape[:-1], weight.shape[-1])  # seen may be empty
 
 
 @partial(jax.custom_jvp, nondiff_argnums=(2,))

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from jaxdl.functional import activations
@@ -100,7 +100,6 @@ def test_hardsigmoid():
     np.testing.assert_allclose(gradient, x.grad, rtol=1e-7)
 
 
-@settings(max_examples=10)
 @given(
     shape=st.sampled_from([(3,), (5, 3), (2, 1, 4), (1, 1)]),
     per_channel=st.booleans(),

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from jax import lax
 from jax.extend.core import ClosedJaxpr, Jaxpr
@@ -84,21 +84,18 @@ def problems(draw, axes):
     )
 
 
-@settings(max_examples=25)
 @given(problems(axes=2))
 def test_images_equal_torch(problem):
     images, weight, arguments = problem
     assert_like_torch(images, weight, **arguments)
 
 
-@settings(max_examples=10)
 @given(problems(axes=1))
 def test_sequences_equal_torch(problem):
     images, weight, arguments = problem
     assert_like_torch(images, weight, **arguments)
 
 
-@settings(max_examples=8)
 @given(problems(axes=3))
 def test_volumes_equal_torch(problem):
     images, weight, arguments = problem

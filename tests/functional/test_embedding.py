@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from jax.experimental import checkify
 
@@ -27,7 +27,6 @@ def indices(shape, rows, seed=0):
     return np.random.default_rng(seed).integers(0, rows, shape)
 
 
-@settings(max_examples=12)
 @given(
     st.lists(st.integers(1, 4), max_size=3),
     st.integers(1, 5),

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from jaxdl.functional.linear import linear
@@ -20,7 +20,6 @@ def x64():
         yield
 
 
-@settings(max_examples=10)
 @given(
     st.lists(st.integers(0, 3), max_size=3),
     st.integers(0, 5),

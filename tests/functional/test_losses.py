@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from jax.experimental import checkify
 
@@ -47,7 +47,6 @@ def assert_like_torch(loss, *arrays, **arguments):
     )
 
 
-@settings(max_examples=15)
 @given(
     setting=st.sampled_from(SETTINGS),
     shape=st.sampled_from([(), (1,), (7,), (5, 3), (2, 1, 3)]),
@@ -160,7 +159,6 @@ def to_torch(x):
     return None if x is None else torch.tensor(x)
 
 
-@settings(max_examples=16)
 @given(
     loss=st.sampled_from(LABELLED),
     batch=st.sampled_from([(1,), (7,), (3, 2), (2, 3, 2), ()]),
@@ -215,7 +213,6 @@ def test_ignored_label_of_a_class_ruled_out(loss):
     assert_like_torch(loss, x, np.array([0, 1]), ignore_index=0, reduction="none")
 
 
-@settings(max_examples=10)
 @given(
     batch=st.sampled_from([(1,), (5,), (3, 2)]),
     weighted=st.booleans(),

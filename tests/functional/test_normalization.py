@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from jax import lax
 
@@ -60,7 +60,6 @@ def assert_batch_norm_agrees(arrays, **settings):
     )
 
 
-@settings(max_examples=8)
 @given(
     st.lists(st.integers(1, 4), min_size=1, max_size=4),
     st.integers(1, 5),
@@ -324,7 +323,6 @@ def test_invalid_arguments_of_batch_norm_raise(changes, message):
         inspect.unwrap(batch_norm)(**arguments)
 
 
-@settings(max_examples=8)
 @given(
     st.lists(st.integers(1, 4), min_size=1, max_size=4),
     st.data(),

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from jaxdl.functional.packing import (
@@ -44,7 +44,6 @@ def test_the_courses_batch_sizes():
     assert packed.batch_sizes.tolist() == [9, 9, 9, 9, 9, 8, 6, 2, 1, 1]
 
 
-@settings(max_examples=8)
 @given(
     lengths=st.lists(st.integers(1, 5), min_size=1, max_size=6),
     batch_first=st.booleans(),

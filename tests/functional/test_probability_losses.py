@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from jax.experimental import checkify
 
@@ -54,7 +54,6 @@ def is_array(value):
 shapes = st.sampled_from([(), (1,), (7,), (5, 3), (2, 1, 3)])
 
 
-@settings(max_examples=10)
 @given(shape=shapes, reduction=st.sampled_from(REDUCTIONS), weighted=st.booleans())
 def test_binary_cross_entropy(shape, reduction, weighted):
     weight = uniform(shape[1:], 2) if weighted else None
@@ -63,7 +62,6 @@ def test_binary_cross_entropy(shape, reduction, weighted):
     assert_like_torch(binary_cross_entropy, *inputs, **arguments)
 
 
-@settings(max_examples=10)
 @given(
     shape=shapes,
     reduction=st.sampled_from(REDUCTIONS),
@@ -80,7 +78,6 @@ def test_binary_cross_entropy_with_logits(shape, reduction, weighted, pos_weight
     assert_like_torch(loss, *operands(loss, shape), **arguments)
 
 
-@settings(max_examples=10)
 @given(
     shape=shapes,
     reduction=st.sampled_from([*REDUCTIONS, "batchmean"]),

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from jax.experimental import checkify
 
@@ -127,7 +127,6 @@ def problems(draw):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@settings(max_examples=3)
 @given(
     problem=problems(),
     layers=st.integers(1, 3),

@@ -8,7 +8,7 @@ import numpy as np
 import optax
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from jaxdl import optimizers
@@ -108,7 +108,6 @@ epsilons = st.sampled_from((1e-8, 1e-10, 1e-3, 0.5))
 betas = st.tuples(fractions, fractions)
 
 
-@settings(max_examples=15)
 @given(seeds, rates, fractions, fractions, decays, st.booleans(), st.booleans())
 def test_sgd(seed, lr, momentum, dampening, weight_decay, nesterov, maximize):
     nesterov = nesterov and momentum > 0
@@ -124,7 +123,6 @@ def test_sgd(seed, lr, momentum, dampening, weight_decay, nesterov, maximize):
 
 
 @pytest.mark.parametrize("optimizer", [adam, adamw], ids=["adam", "adamw"])
-@settings(max_examples=10)
 @given(seeds, rates, betas, epsilons, decays, st.booleans(), st.booleans())
 def test_adam(optimizer, seed, lr, betas, eps, weight_decay, amsgrad, maximize):
     arguments = {
@@ -139,7 +137,6 @@ def test_adam(optimizer, seed, lr, betas, eps, weight_decay, amsgrad, maximize):
 
 
 # Below 0.3 most of a centred mean square is cancelled, and with it the digits.
-@settings(max_examples=15)
 @given(
     seeds, rates, st.floats(0.3, 0.999), epsilons, decays, fractions,
     st.booleans(), st.booleans(),
@@ -157,7 +154,6 @@ def test_rmsprop(seed, lr, alpha, eps, weight_decay, momentum, centered, maximiz
     assert_like_torch(rmsprop, seed, **arguments)
 
 
-@settings(max_examples=15)
 @given(seeds, rates, decays, decays, decays, epsilons, st.booleans())
 def test_adagrad(seed, lr, lr_decay, weight_decay, initial, eps, maximize):
     arguments = {
