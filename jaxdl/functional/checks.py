@@ -1,47 +1,58 @@
-"""What operations check of the values they are given."""
+"""What operations check of the arrays they are given."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.experimental import checkify
-from jaxtyping import Array, Integer
+from jaxtyping import Array, Bool, Integer, Num
+
+
+def check_floating(**arrays: Array | None) -> None:
+    """Raises ValueError for an array that does not hold floating-point numbers."""
+    for name, array in arrays.items():
+        if array is not None and not jnp.issubdtype(array.dtype, jnp.floating):
+            raise ValueError(f"{name} has dtype {array.dtype}; expected a floating one")
 
 
 def check_indices(
     name: str,
-    indices: Integer[Array, "..."],
+    indices: Integer[Array | np.ndarray, "..."],
     size: int,
     ignore_index: int | None = None,
 ) -> None:
-    """Raises ValueError for an index outside of 0..size-1 that is not `ignore_index`.
+    """Checks that each index lies within 0..size-1, or is `ignore_index`.
+
+    Raises as `check_values`.
+    """
+    if isinstance(indices, jax.core.Tracer):
+        # Compared as they are, small integers would wrap `size` and `ignore_index`.
+        indices = indices.astype(jnp.promote_types(indices.dtype, jnp.int32))
+    else:
+        indices = np.asarray(indices)
+    within = (indices >= 0) & (indices < size)
+    if ignore_index is not None:
+        within |= indices == ignore_index
+    check_values(name, indices, within, f"0..{size - 1}")
+
+
+def check_values(
+    name: str,
+    values: Num[Array | np.ndarray, "*shape"],
+    within: Bool[Array | np.ndarray, "*shape"] | np.bool_,
+    limits: str,
+) -> None:
+    """Raises ValueError for the first of `values` that is not `within` its limits.
 
     Values cannot be looked at inside `jit`, `vmap` or `grad`; there this is a
     `checkify.debug_check`, which costs nothing unless `checkify.checkify` is applied to
     the function, and then reports the same.
     """
-    if isinstance(indices, jax.core.Tracer):
-        _check_traced(name, indices, size, ignore_index)
+    if not values.size:
         return
-    values = np.asarray(indices)
-    wrong = ~_within(values, size, ignore_index)
-    if wrong.any():
-        where = tuple(int(i) for i in np.argwhere(wrong)[0])
-        raise ValueError(
-            f"{name} {values[where]} at {where} lies outside of 0..{size - 1}"
-        )
-
-
-def _check_traced(name: str, indices, size: int, ignore_index: int | None) -> None:
-    if not indices.size:
-        return
-    # Compared as they are, small integers would wrap `size` and `ignore_index`.
-    wide = indices.astype(jnp.promote_types(indices.dtype, jnp.int32))
-    within = _within(wide, size, ignore_index)
-    first = wide.ravel()[jnp.argmin(within)]
-    message = name + " {index} lies outside of 0.." + str(size - 1)
-    checkify.debug_check(jnp.all(within), message, index=first)
-
-
-def _within(values, size: int, ignore_index: int | None):
-    within = (values >= 0) & (values < size)
-    return within if ignore_index is None else within | (values == ignore_index)
+    if isinstance(within, jax.core.Tracer):
+        first = values.ravel()[jnp.argmin(within)]
+        message = name + " {value} lies outside of " + limits
+        checkify.debug_check(jnp.all(within), message, value=first)
+    elif not within.all():
+        where = tuple(int(i) for i in np.argwhere(~within)[0])
+        raise ValueError(f"{name} {values[where]} at {where} lies outside of {limits}")

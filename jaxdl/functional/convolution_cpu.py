@@ -16,7 +16,7 @@ from jax import lax
 from jax.custom_derivatives import SymbolicZero
 
 from jaxdl.functional.convolution_xla import Sliding, convolve
-from jaxdl.functional.windows import shifts
+from jaxdl.functional.windows import count_windows, shifts
 
 # Up to here a matrix product and shifts beat XLA's gradient for the input.
 FEW_CHANNELS = 8
@@ -69,13 +69,9 @@ def _block_diagonal(weight, groups: int):
 def _convolve(images, weight, sliding: Sliding):
     if _is_product(weight, sliding):
         return _product(images, weight, sliding)
-    if not _few_channels(weight, limit=1) or max(sliding.stride) > 1:
-        return convolve(images, weight, sliding)
-    seen = _seen(images, weight, sliding)
-    scalars = weight.reshape(len(seen), -1)
-    output = sum(s * k for s, k in zip(seen, scalars, strict=True))
-    # Without the barrier XLA repeats the whole sum in every operation that reads it.
-    return lax.optimization_barrier(output)
+    if _few_channels(weight, limit=1) and max(sliding.stride) == 1:
+        return _sum_of_shifts(images, weight, sliding)
+    return convolve(images, weight, sliding)
 
 
 @partial(_convolve.defjvp, symbolic_zeros=True)
@@ -86,15 +82,20 @@ def _convolve_jvp(sliding: Sliding, primals, tangents):
     written with the roles exchanged already, on operands permuted to match: its
     transpose comes out plain.
     """
-    x, w = primals
-    dx, dw = tangents
-    output = _convolve(x, w, sliding)
+    output = _convolve(*primals, sliding)
+    of_each = _of_images, _of_kernel
+    return output, _sum_of_tangents(output, primals, tangents, of_each, sliding)
+
+
+def _sum_of_tangents(output, primals, tangents, of_each, sliding: Sliding):
+    """Adds up what the tangents of images and kernel contribute; some are not given."""
+    (x, w), (dx, dw), (of_images, of_kernel) = primals, tangents, of_each
     tangent = jnp.zeros_like(output)
     if not isinstance(dx, SymbolicZero):
-        tangent += _of_images(dx, w, sliding)
+        tangent += of_images(dx, w, sliding)
     if not isinstance(dw, SymbolicZero):
-        tangent += _of_kernel(x, dw, sliding)
-    return output, tangent
+        tangent += of_kernel(x, dw, sliding)
+    return tangent
 
 
 def _of_images(dx, w, sliding: Sliding):
@@ -162,21 +163,14 @@ def _product(images, weight, sliding: Sliding):
 
 @partial(jax.custom_jvp, nondiff_argnums=(2,))
 def _depthwise(images, weight, sliding: Sliding):
-    # Without the barrier XLA repeats the whole sum in every operation that reads it.
-    return lax.optimization_barrier(_sum_of_shifts(images, weight, sliding))
+    return _sum_of_shifts(images, weight, sliding)
 
 
 @partial(_depthwise.defjvp, symbolic_zeros=True)
 def _depthwise_jvp(sliding: Sliding, primals, tangents):
-    x, w = primals
-    dx, dw = tangents
-    output = _depthwise(x, w, sliding)
-    tangent = jnp.zeros_like(output)
-    if not isinstance(dx, SymbolicZero):
-        tangent += _sum_of_shifts(dx, w, sliding)
-    if not isinstance(dw, SymbolicZero):
-        tangent += _image_by_image(x, dw, sliding)
-    return output, tangent
+    output = _depthwise(*primals, sliding)
+    of_each = _sum_of_shifts, _image_by_image
+    return output, _sum_of_tangents(output, primals, tangents, of_each, sliding)
 
 
 def _sum_of_shifts(images, weight, sliding: Sliding):
@@ -209,11 +203,14 @@ def _image_by_image(x, dw, sliding: Sliding):
 
 
 def _widened(images, weight):
-    """Returns images with a channel for each of the outputs, and the type to add in."""
+    """Returns images with a channel for each of the outputs, and the type to add in.
+
+    A single channel is left to broadcasting.
+    """
     wide = jnp.promote_types(images.dtype, jnp.float32)
-    return jnp.repeat(
-        images.astype(wide), weight.shape[-1] // images.shape[-1], -1
-    ), wide
+    channels = images.shape[-1]
+    copies = 1 if channels == 1 else weight.shape[-1] // channels
+    return jnp.repeat(images.astype(wide), copies, -1), wide
 
 
 def _few_channels(weight, limit: int) -> bool:
@@ -229,5 +226,5 @@ def _seen(images, weight, sliding: Sliding):
 
 
 def _output_sizes(images, weight, sliding: Sliding):
-    sizes = zip(images.shape[1:-1], weight.shape, *sliding[:3], strict=False)
-    return tuple((n + sum(p) - d * (k - 1) - 1) // s + 1 for n, k, s, p, d in sizes)
+    axes = zip(images.shape[1:-1], weight.shape, *sliding[:3], strict=False)
+    return tuple(count_windows(*along_axis) for along_axis in axes)

@@ -4,6 +4,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
+from jaxdl.functional.checks import check_floating
+
 
 def dropout(
     input: Float[Array, "*shape"],
@@ -28,8 +30,7 @@ def dropout(
     """
     if not 0 <= p <= 1:
         raise ValueError(f"p={p} is not within [0, 1]")
-    if not jnp.issubdtype(input.dtype, jnp.floating):
-        raise ValueError(f"input has dtype {input.dtype}; expected a floating one")
+    check_floating(input=input)
     if not train or p == 0:
         return input
     if key is None:

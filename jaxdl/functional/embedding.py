@@ -5,7 +5,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float, Int
 
-from jaxdl.functional.checks import check_indices
+from jaxdl.functional.checks import check_floating, check_indices
 
 
 def embedding(
@@ -29,8 +29,7 @@ def embedding(
     """
     if weight.ndim != 2:
         raise ValueError(f"weight has shape {weight.shape}; expected (rows, features)")
-    if not jnp.issubdtype(weight.dtype, jnp.floating):
-        raise ValueError(f"weight has dtype {weight.dtype}; expected a floating one")
+    check_floating(weight=weight)
     _check_integer("input", input)
     rows = len(weight)
     check_indices("index", input, rows)

@@ -1,7 +1,8 @@
 """The affine map of dense layers."""
 
-import jax.numpy as jnp
 from jaxtyping import Array, Float
+
+from jaxdl.functional.checks import check_floating
 
 
 def linear(
@@ -13,6 +14,7 @@ def linear(
 
     Raises ValueError where shapes or dtypes do not fit together.
 
+    >>> import jax.numpy as jnp
     >>> linear(jnp.array([1.0, 2.0]), jnp.array([[3.0], [4.0]]), jnp.array([0.5]))
     Array([11.5], dtype=float32)
     """
@@ -25,8 +27,7 @@ def linear(
         )
     if bias is not None and bias.shape != weight.shape[1:]:
         raise ValueError(f"bias has shape {bias.shape}; expected {weight.shape[1:]}")
-    if not jnp.issubdtype(input.dtype, jnp.floating):
-        raise ValueError(f"input has dtype {input.dtype}; expected a floating one")
+    check_floating(input=input)
     for name, array in {"weight": weight, "bias": bias}.items():
         if array is not None and array.dtype != input.dtype:
             raise ValueError(

@@ -10,13 +10,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Integer
 
-from jaxdl.functional.checks import check_indices
-from jaxdl.functional.reductions import (
-    Reduction,
-    check_floating,
-    check_pair,
-    reduce_losses,
-)
+from jaxdl.functional.checks import check_floating, check_indices
+from jaxdl.functional.reductions import Reduction, check_pair, reduce_losses
 
 
 def mse_loss(

@@ -246,10 +246,8 @@ def _tiles(images, window: Pooling):
     With `ceil_mode` the last ones reach beyond the image, where -inf is.
     """
     kernel, sizes = window.kernel, window.sizes
-    pads = ((0, 0), *window.pads(images.shape[1:-1]), (0, 0))
     whole = [n * k for n, k in zip(sizes, kernel, strict=True)]
-    images = jnp.pad(images, pads, constant_values=-jnp.inf)
-    images = images[(slice(None), *map(slice, whole))]
+    images = _padded(images, window, -jnp.inf)[(slice(None), *map(slice, whole))]
     axes = [size for pair in zip(sizes, kernel, strict=True) for size in pair]
     return images.reshape(len(images), *axes, images.shape[-1])
 
@@ -326,6 +324,10 @@ def _pick(winner, images, window: Pooling):
 
 
 def _seen(images, window: Pooling, outside):
-    pads = ((0, 0), *window.pads(images.shape[1:-1]), (0, 0))
-    padded = jnp.pad(images, pads, constant_values=outside)
+    padded = _padded(images, window, outside)
     return shifts(padded, window.kernel, window.stride, window.dilation, window.sizes)
+
+
+def _padded(images, window: Pooling, outside):
+    pads = ((0, 0), *window.pads(images.shape[1:-1]), (0, 0))
+    return jnp.pad(images, pads, constant_values=outside)

@@ -13,6 +13,8 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
+from jaxdl.functional.checks import check_floating
+
 
 def batch_norm(
     input: Float[Array, "*batch channels"],
@@ -170,8 +172,7 @@ def _check_batch(
 
 
 def _check_parameters(input, weight, bias, shape: tuple[int, ...]) -> None:
-    if not jnp.issubdtype(input.dtype, jnp.floating):
-        raise ValueError(f"input has dtype {input.dtype}; expected a floating one")
+    check_floating(input=input)
     _check_shapes({"weight": weight, "bias": bias}, shape)
 
 
@@ -179,5 +180,4 @@ def _check_shapes(arrays, shape: tuple[int, ...]) -> None:
     for name, array in arrays.items():
         if array is not None and array.shape != shape:
             raise ValueError(f"{name} has shape {array.shape}; expected {shape}")
-        if array is not None and not jnp.issubdtype(array.dtype, jnp.floating):
-            raise ValueError(f"{name} has dtype {array.dtype}; expected a floating one")
+    check_floating(**arrays)

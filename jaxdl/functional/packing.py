@@ -10,8 +10,9 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.experimental import checkify
 from jaxtyping import Array, Int, Shaped
+
+from jaxdl.functional.checks import check_values
 
 
 class PackedSequence(NamedTuple):
@@ -112,24 +113,16 @@ def pad_packed_sequence(
 
 
 def check_lengths(lengths, steps: int, batch: int) -> None:
-    """Raises ValueError unless there are `batch` integers within 1..`steps`.
+    """Checks that there are `batch` integers within 1..`steps`.
 
-    Values cannot be looked at inside `jit`; there this is a `checkify.debug_check`.
+    Raises ValueError as `checks.check_values`.
     """
     if not jnp.issubdtype(lengths.dtype, jnp.integer):
         raise ValueError(f"lengths have dtype {lengths.dtype}; expected integers")
     if lengths.shape != (batch,):
         raise ValueError(f"lengths {lengths.shape} do not fit {batch} sequences")
-    within = lambda values: (values >= 1) & (values <= steps)
-    limit = f"is not within 1..{steps}"
-    if isinstance(lengths, jax.core.Tracer):
-        right = within(lengths)
-        wrong = lengths[jnp.argmin(right)] if batch else 0
-        checkify.debug_check(jnp.all(right), "length {wrong} " + limit, wrong=wrong)
-        return
-    values = np.asarray(lengths)
-    if not within(values).all():
-        raise ValueError(f"length {values[~within(values)][0]} {limit}")
+    within = (lengths >= 1) & (lengths <= steps)
+    check_values("length", lengths, within, f"1..{steps}")
 
 
 def _concrete(name: str, values) -> np.ndarray:

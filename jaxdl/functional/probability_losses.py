@@ -4,17 +4,11 @@ from typing import Literal
 
 import jax
 import jax.numpy as jnp
-import numpy as np
-from jax.experimental import checkify
 from jax.scipy.special import xlogy
 from jaxtyping import Array, Float
 
-from jaxdl.functional.reductions import (
-    Reduction,
-    check_floating,
-    check_pair,
-    reduce_losses,
-)
+from jaxdl.functional.checks import check_floating, check_values
+from jaxdl.functional.reductions import Reduction, check_pair, reduce_losses
 
 
 def binary_cross_entropy(
@@ -136,17 +130,7 @@ def _check_weight(name, weight, shape):
 
 
 def _check_probabilities(name, values):
-    """Which values lie in [0, 1]; raises like `check_indices` where one does not."""
+    """Which values lie in [0, 1]; raises as `checks.check_values` for others."""
     within = (values >= 0) & (values <= 1)
-    if not values.size:
-        return within
-    if isinstance(values, jax.core.Tracer):
-        checkify.debug_check(
-            jnp.all(within),
-            name + " {value} lies outside of [0, 1]",
-            value=values.ravel()[jnp.argmin(within)],
-        )
-    elif not within.all():
-        where = tuple(int(i) for i in np.argwhere(~within)[0])
-        raise ValueError(f"{name} {values[where]} at {where} lies outside of [0, 1]")
+    check_values(name, values, within, "[0, 1]")
     return within

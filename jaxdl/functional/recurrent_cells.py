@@ -14,6 +14,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from jaxdl.functional.checks import check_floating
+
 Arrays = tuple[jax.Array, ...]
 Update = Callable[[Arrays, Arrays, Arrays], Arrays]
 
@@ -182,8 +184,7 @@ def check_input(input, ndims: tuple[int, ...], axes: str) -> None:
     """Raises ValueError unless the input is floating and has that many axes."""
     if input.ndim not in ndims:
         raise ValueError(f"input has shape {input.shape}; expected {axes}")
-    if not jnp.issubdtype(input.dtype, jnp.floating):
-        raise ValueError(f"input has dtype {input.dtype}; expected a floating one")
+    check_floating(input=input)
 
 
 def _cell(update: Update, input, state: Arrays, weights: RecurrentWeights) -> Arrays:

@@ -2,8 +2,9 @@
 
 from typing import Literal
 
-import jax.numpy as jnp
 from jaxtyping import Array, Float
+
+from jaxdl.functional.checks import check_floating
 
 Reduction = Literal["none", "mean", "sum"]
 
@@ -26,13 +27,6 @@ def reduce_losses(
         case "sum":
             return losses.sum()
     raise ValueError(f"reduction={reduction!r} is not 'none', 'mean' or 'sum'")
-
-
-def check_floating(**arrays: Array | None) -> None:
-    """Raises ValueError for an array that does not hold floating-point numbers."""
-    for name, array in arrays.items():
-        if array is not None and not jnp.issubdtype(array.dtype, jnp.floating):
-            raise ValueError(f"{name} has dtype {array.dtype}, not a floating one")
 
 
 def check_pair(input: Array, target: Array) -> None:

@@ -8,9 +8,10 @@ import operator
 from collections.abc import Sequence
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
-import jax.numpy as jnp
 import numpy as np
 from jax import lax
+
+from jaxdl.functional.checks import check_floating
 
 Sizes = tuple[int, ...]
 Pads = tuple[tuple[int, int], ...]
@@ -55,12 +56,17 @@ def output_size(size: int | Sizes, layers: Sequence[HasWindow]) -> int | Sizes:
     for number, layer in enumerate(layers):
         window = as_window(layer, len(sizes))
         sizes = tuple(
-            (n + sum(pads) - d * (k - 1) - 1) // s + 1
-            for n, k, s, pads, d in zip(sizes, *window, strict=True)
+            count_windows(*along_axis)
+            for along_axis in zip(sizes, *window, strict=True)
         )
         if min(sizes) < 1:
             raise ValueError(f"layer {number}, {layer}, leaves sizes {sizes} of {size}")
     return sizes[0] if isinstance(size, int) else sizes
+
+
+def count_windows(n: int, kernel: int, stride: int, pads: Any, dilation: int) -> int:
+    """Returns how many windows lie within an axis of `n` values and its padding."""
+    return (n + sum(pads) - dilation * (kernel - 1) - 1) // stride + 1
 
 
 def receptive_field(layers: Sequence[HasWindow]) -> int | Sizes:
@@ -146,8 +152,7 @@ def as_batch(input, axes: int):
         raise ValueError(
             f"input has shape {input.shape}; expected ({shape}) or (batch, {shape})"
         )
-    if not jnp.issubdtype(input.dtype, jnp.floating):
-        raise ValueError(f"input has dtype {input.dtype}; expected a floating one")
+    check_floating(input=input)
     single = input.ndim == axes + 1
     return (input[None] if single else input), single
 

@@ -9,6 +9,7 @@ from flax.linen.dtypes import promote_dtype
 from jaxtyping import Array, Float
 
 from jaxdl.functional.normalization import batch_norm
+from jaxdl.layers.inputs import check_inputs
 
 # Flax's own, with PyTorch's eps and a variance that survives a large mean. It takes the
 # last axis; for several, as PyTorch's normalized_shape of length 2, give
@@ -42,7 +43,8 @@ class BatchNorm(nn.Module):
         self, x: Float[Array, "*batch channels"], *, train: bool
     ) -> Float[Array, "*batch channels"]:
         channels = x.shape[-1]
-        self._check_channels(channels)
+        check_inputs(self, "channels", channels, "scale", axis=0)
+        check_inputs(self, "channels", channels, "mean", 0, "batch_stats")
         parameters: list[Any] = [None, None]
         if self.affine:
             parameters = [
@@ -75,14 +77,3 @@ class BatchNorm(nn.Module):
             "num_batches_tracked": lambda: jnp.int32(0),
         }
         return [self.variable("batch_stats", *item) for item in initial.items()]
-
-    def _check_channels(self, channels: int) -> None:
-        for collection, name in (("params", "scale"), ("batch_stats", "mean")):
-            if not self.has_variable(collection, name):
-                continue
-            made_for: int = self.get_variable(collection, name).size
-            if made_for != channels:
-                name = "/".join(self.path) or type(self).__name__
-                raise ValueError(
-                    f"{name} was made for {made_for} channels and is given {channels}"
-                )

@@ -20,6 +20,7 @@ from jaxdl.functional import recurrent_cells as cells
 from jaxdl.functional.recurrent import Outputs, Sequences, State
 from jaxdl.functional.recurrent_cells import RecurrentWeights
 from jaxdl.initializers import fan_in_uniform
+from jaxdl.layers.inputs import check_inputs
 
 
 class _Recurrent(nn.Module):
@@ -181,15 +182,7 @@ def _weights(
     shapes = {"weight_ih": (features, width), "weight_hh": (module.hidden_size, width)}
     if module.use_bias:
         shapes |= {"bias_ih": (width,), "bias_hh": (width,)}
-    name = f"weight_ih{suffix}"
-    if module.has_variable("params", name):
-        made_for = module.get_variable("params", name).shape[0]
-        if made_for != features:
-            layer = "/".join(module.path) or type(module).__name__
-            raise ValueError(
-                f"{layer} was made for {made_for} input features and is given"
-                f" {features}"
-            )
+    check_inputs(module, "input features", features, f"weight_ih{suffix}")
     init = fan_in_uniform(module.hidden_size)
     return RecurrentWeights(
         **{name: module.param(name + suffix, init, s) for name, s in shapes.items()}

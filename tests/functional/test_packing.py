@@ -100,8 +100,8 @@ def test_dtype_is_kept(dtype):
     ("shape", "lengths", "message"),
     [
         ((3, 2), [1, 2], r"lengths \[1, 2\] increase: sort them"),
-        ((3, 2), [2, 0], r"length 0 is not within 1\.\.3"),
-        ((3, 2), [4, 1], r"length 4 is not within 1\.\.3"),
+        ((3, 2), [2, 0], r"length 0 at .* lies outside of 1..3"),
+        ((3, 2), [4, 1], r"length 4 at .* lies outside of 1..3"),
         ((3, 2), [1], r"lengths \(1,\) do not fit 2 sequences"),
         ((3, 2), [1.5, 1.0], "lengths have dtype float64"),
         ((3, 0), np.zeros(0, int), "there are no sequences"),
@@ -114,7 +114,7 @@ def test_invalid_arguments_raise(shape, lengths, message):
 
 
 def test_lengths_are_those_of_the_batch_in_batch_first():
-    with pytest.raises(ValueError, match=r"length 3 is not within 1\.\.2"):
+    with pytest.raises(ValueError, match=r"length 3 at .* lies outside of 1..2"):
         pack_padded_sequence(jnp.zeros((3, 2)), [3, 1, 1], batch_first=True)
 
 

@@ -242,7 +242,7 @@ def test_a_traced_length_out_of_range_gives_nan_and_is_found_by_checkify(wrong):
     for other in (0, 2):
         assert_close(output[:, other], expected[:, other])
     error, _ = checkify.checkify(function)(lengths)
-    assert f"length {wrong} is not within 1..5" in error.get()
+    assert f"length {wrong} lies outside of 1..5" in error.get()
 
 
 @pytest.mark.parametrize("kind", ["gru", "lstm"])
@@ -383,8 +383,14 @@ GOOD = RecurrentWeights(ones(2, 9), ones(3, 9), ones(9), ones(9))
         ({"input": ones(4, 2), "lengths": jnp.array([1])}, "input is one sequence"),
         ({"lengths": ones(5)}, "lengths have dtype float32"),
         ({"lengths": jnp.array([4])}, r"lengths \(1,\) do not fit 5 sequences"),
-        ({"lengths": jnp.array([1, 2, 5, 4, 4])}, r"length 5 is not within 1\.\.4"),
-        ({"lengths": jnp.array([1, 0, 3, 4, 4])}, r"length 0 is not within 1\.\.4"),
+        (
+            {"lengths": jnp.array([1, 2, 5, 4, 4])},
+            r"length 5 at .* outside of 1..4",
+        ),
+        (
+            {"lengths": jnp.array([1, 0, 3, 4, 4])},
+            r"length 0 at .* outside of 1..4",
+        ),
         ({"dropout": 1.5}, r"dropout=1.5 is not within \[0, 1\]"),
         ({"dropout": -0.1}, r"dropout=-0.1 is not within"),
         ({"dropout": 0.5}, "dropout=0.5 needs train=True or train=False"),
