@@ -20,7 +20,7 @@ from jaxdl.functional import cross_entropy
 from jaxdl.loop import fit
 from jaxdl.metrics import accuracy
 from jaxdl.models.lenet import LeNet
-from jaxdl.plots import curves, image_grid
+from jaxdl.plots import curves, show_images
 from jaxdl.run import open_run
 from jaxdl.training import init_state, make_eval_step, make_train_step
 
@@ -74,7 +74,8 @@ def main(config: Config = Config()) -> dict[str, float]:
         )
         predict = jax.jit(model.apply)
         logits = predict({"params": state.params}, images.test["image"][:32])
-        grid = image_grid(images.test, images.class_names, logits.argmax(axis=1))
+        test, names = images.test, images.class_names
+        grid = show_images(test["image"], test["label"], logits.argmax(axis=1), names)
         run.save(state.params, curves=curves(history), predictions=grid)
         result = {name: float(values[-1]) for name, values in history.items()}
         print(f"LeNet names {result['test/accuracy']:.1%} of the test images.")

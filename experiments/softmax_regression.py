@@ -20,7 +20,7 @@ from jaxdl.functional import cross_entropy
 from jaxdl.layers import Linear
 from jaxdl.loop import fit
 from jaxdl.metrics import accuracy
-from jaxdl.plots import curves, image_grid
+from jaxdl.plots import curves, show_images
 from jaxdl.run import open_run
 from jaxdl.training import init_state, make_eval_step, make_train_step
 
@@ -70,7 +70,8 @@ def main(config: Config = Config()) -> dict[str, float]:
             callbacks=[run.log],
         )
         guesses = predict(state.params, images.test["image"][:32]).argmax(axis=1)
-        grid = image_grid(images.test, images.class_names, guesses)
+        test, names = images.test, images.class_names
+        grid = show_images(test["image"], test["label"], guesses, names)
         run.save(state.params, curves=curves(history), predictions=grid)
         result = {name: float(values[-1]) for name, values in history.items()}
         print(f"A linear model names {result['test/accuracy']:.1%} of the test images.")

@@ -15,7 +15,7 @@ from jaxdl.cli import run_main
 from jaxdl.config import ImageConfig
 from jaxdl.data import load_images
 from jaxdl.loop import fit
-from jaxdl.plots import curves, image_grid
+from jaxdl.plots import curves, show_images
 from jaxdl.run import open_run
 from jaxdl.training import TrainState, make_eval_step
 
@@ -35,8 +35,8 @@ def logits_of(params, images):
 def cross_entropy(logits, labels):
     """-log softmax(logits)[label], as log Σ exp(logits) - logits[label].
 
-    The notes' -log(exp(z) / Σ exp(z)) overflows in float32 from z = 89 on. With the
-    largest logit taken out of the sum nothing does."""
+    The notes' -log(exp(z) / Σ exp(z)) overflows in float32 from z = 89 on.
+    With the largest logit taken out of the sum nothing does."""
     top = logits.max(axis=1)
     log_sum = top + jnp.log(jnp.exp(logits - top[:, None]).sum(axis=1))
     return log_sum - logits[jnp.arange(len(labels)), labels]
@@ -63,9 +63,8 @@ def main(config: Config = Config()) -> dict[str, float]:
     """Returns the last epoch's metrics, by names such as "test/accuracy"."""
     init_key, run_key = jax.random.split(jax.random.key(config.seed))
     images = load_images(config.dataset, config.data_dir, config.image_size)
-    w = 0.01 * jax.random.normal(init_key, (config.image_size**2, 10))
-    params = {"w": w, "b": jnp.zeros(10)}
-
+    draws = jax.random.normal(init_key, (config.image_size**2, 10))
+    params = {"w": 0.01 * draws, "b": jnp.zeros(10)}
     with open_run("softmax_regression_scratch", config) as run:
         state, history = fit(
             TrainState(jnp.int32(0), params, model_state=(), opt_state=()),
@@ -78,8 +77,9 @@ def main(config: Config = Config()) -> dict[str, float]:
             held_out={"test": images.test},
             callbacks=[run.log],
         )
-        guesses = logits_of(state.params, images.test["image"][:32]).argmax(axis=1)
-        grid = image_grid(images.test, images.class_names, guesses)
+        image, label = images.test["image"], images.test["label"]
+        guesses = logits_of(state.params, image[:32]).argmax(axis=1)
+        grid = show_images(image, label, guesses, images.class_names)
         run.save(state.params, curves=curves(history), predictions=grid)
         result = {name: float(values[-1]) for name, values in history.items()}
         print(f"A linear model names {result['test/accuracy']:.1%} of the test images.")

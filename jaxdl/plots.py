@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 from jax.typing import ArrayLike
-from jaxtyping import Int
+from jaxtyping import Int, Num
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
@@ -43,35 +43,41 @@ def curves(history: Mapping[str, np.ndarray]) -> Figure:
     return figure
 
 
-def image_grid(
-    examples: Mapping[str, np.ndarray],
-    class_names: Sequence[str],
-    predictions: Int[ArrayLike, " n"] | None = None,
+def show_images(
+    images: Num[ArrayLike, "n height width channels"],
+    labels: Int[ArrayLike, " n"],
+    predictions: Int[ArrayLike, " shown"] | None = None,
+    class_names: Sequence[str] | None = None,
     columns: int = 8,
 ) -> Figure:
-    """Shows images under the names of their classes.
+    """Shows images under the names of their classes, or their numbers.
 
-    `examples` holds "image" (n, height, width, channels), within [0, 1], and "label"
-    (n,). With predictions for the first of them, only those are shown, under the
-    predicted name: green where it is the true one, else red with the true one below.
+    Images are grey or RGB, uint8 or within [0, 1]. With predictions for the first of
+    them only those are shown, under the predicted name: green where it is the true one,
+    else red with the true one below.
+
+    Raises:
+      ValueError: there is nothing to show, or there are more predictions than images.
     """
-    labels = np.asarray(examples["label"])
+    images, labels = np.asarray(images), np.asarray(labels)
     shown = labels if predictions is None else np.asarray(predictions)
-    if not 0 < len(shown) <= len(labels):
-        raise ValueError(f"{len(shown)} predictions for {len(labels)} images")
+    if not 0 < len(shown) <= len(images) or len(images) != len(labels):
+        raise ValueError(
+            f"{len(images)} images have {len(labels)} labels and {len(shown)} to show"
+        )
+    name_of = str if class_names is None else class_names.__getitem__
     columns = min(columns, len(shown))
     rows = -(-len(shown) // columns)
     figure = Figure(figsize=(1.4 * columns, 1.7 * rows), layout="constrained")
     cells = figure.subplots(rows, columns, squeeze=False).ravel()
     for axes in cells:
         axes.axis("off")
-    for axes, image, label, name in zip(
-        cells, examples["image"], labels, shown, strict=False
-    ):
-        axes.imshow(image, cmap="gray", vmin=0, vmax=1)
-        title = class_names[name]
+    white = 255 if images.dtype == np.uint8 else 1
+    for axes, image, label, name in zip(cells, images, labels, shown, strict=False):
+        axes.imshow(image, cmap="gray", vmin=0, vmax=white)
+        title = name_of(name)
         colour = "black" if predictions is None else RIGHT if name == label else WRONG
         if name != label:
-            title += f"\n(is {class_names[label]})"
+            title += f"\n(is {name_of(label)})"
         axes.set_title(title, fontsize=8, color=colour)
     return figure

@@ -5,7 +5,7 @@ import pytest
 from matplotlib.colors import to_hex
 from PIL import Image
 
-from jaxdl.plots import RIGHT, WRONG, curves, image_grid
+from jaxdl.plots import RIGHT, WRONG, curves, show_images
 
 NAMES = ("shirt", "coat", "bag")
 
@@ -13,6 +13,11 @@ NAMES = ("shirt", "coat", "bag")
 @pytest.fixture
 def examples(rng):
     return {"image": rng.random((5, 6, 7, 1)), "label": np.array([0, 1, 2, 0, 1])}
+
+
+def show(examples, predictions=None, **settings):
+    images, labels = examples["image"], examples["label"]
+    return show_images(images, labels, predictions, NAMES, **settings)
 
 
 def titles(figure):
@@ -41,12 +46,12 @@ def test_a_loss_of_many_sizes_is_drawn_on_a_log_axis():
 
 
 def test_more_predictions_than_images(examples):
-    with pytest.raises(ValueError, match="6 predictions for 5 images"):
-        image_grid(examples, NAMES, predictions=np.zeros(6, int))
+    with pytest.raises(ValueError, match="5 images have 5 labels and 6 to show"):
+        show(examples, np.zeros(6, int))
 
 
 def test_images_stand_under_the_names_of_their_classes(examples):
-    figure = image_grid(examples, NAMES, columns=3)
+    figure = show(examples, columns=3)
     shown = titles(figure)
     assert [t.get_text() for t in shown] == ["shirt", "coat", "bag", "shirt", "coat"]
     np.testing.assert_array_equal(
@@ -55,7 +60,7 @@ def test_images_stand_under_the_names_of_their_classes(examples):
 
 
 def test_predictions_are_green_or_red_with_the_truth(examples):
-    shown = titles(image_grid(examples, NAMES, predictions=np.array([0, 2, 2])))
+    shown = titles(show(examples, np.array([0, 2, 2])))
     assert [t.get_text() for t in shown] == ["shirt", "bag\n(is coat)", "bag"]
     assert [to_hex(t.get_color()) for t in shown] == [RIGHT, WRONG, RIGHT]
 
@@ -65,5 +70,17 @@ def test_a_grid_can_be_drawn(rng, channels):
     """What is drawn has the pictures in it: neither blank nor of one colour."""
     image = rng.random((4, 6, 7, channels))
     file = io.BytesIO()
-    image_grid({"image": image, "label": np.zeros(4, int)}, NAMES).savefig(file)
+    show_images(image, np.zeros(4, int)).savefig(file)
     assert len(Image.open(file).convert("RGB").getcolors(10**6)) > 100
+
+
+def test_images_without_names_stand_under_their_numbers(examples):
+    images = (255 * examples["image"]).astype(np.uint8)
+    figure = show_images(images, np.array([4, 1, 2, 0, 1]), np.array([4, 3]))
+    assert [t.get_text() for t in titles(figure)] == ["4", "3\n(is 1)"]
+    assert figure.axes[0].images[0].get_clim() == (0, 255)
+
+
+def test_images_and_labels_have_to_be_as_many(unchecked, examples):
+    with pytest.raises(ValueError, match="5 images have 4 labels"):
+        show_images(examples["image"], examples["label"][:4])

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from jaxdl.data import random_split
+from jaxdl.data import k_folds, random_split
 
 
 @pytest.mark.parametrize(
@@ -114,3 +114,87 @@ def test_lengths_that_do_not_fit_are_refused(lengths, message):
 def test_data_without_one_leading_axis_is_refused(data, message):
     with pytest.raises(ValueError, match=message):
         random_split(jax.random.key(0), data, [1.0])
+
+
+LABELS = np.repeat([3, 0, 7, 1], [50, 31, 2, 9])
+
+
+@pytest.mark.parametrize("lengths", [[60, 32], [0.8, 0.2], [1, 91], [0, 92], [92]])
+def test_each_part_has_its_share_of_every_label(lengths):
+    parts = random_split(jax.random.key(3), LABELS, lengths, stratify=LABELS)
+    plain = random_split(jax.random.key(3), LABELS, lengths)
+    assert [len(part) for part in parts] == [len(part) for part in plain]
+    for part in parts:
+        for label, count in zip(*np.unique(LABELS, return_counts=True), strict=True):
+            share = count * len(part) / len(LABELS)
+            assert abs((part == label).sum() - share) < 1
+
+
+def test_stratified_parts_are_random_disjoint_and_complete():
+    rows = np.arange(92)
+    first, again, other = (
+        random_split(jax.random.key(seed), rows, [0.5, 0.3, 0.2], stratify=LABELS)
+        for seed in (0, 0, 1)
+    )
+    np.testing.assert_array_equal(np.sort(np.concatenate(first)), rows)
+    np.testing.assert_array_equal(np.concatenate(first), np.concatenate(again))
+    assert set(first[1]) != set(other[1])
+
+
+@pytest.mark.parametrize("stratify", [None, LABELS], ids=["plain", "stratified"])
+@pytest.mark.parametrize("k", [2, 3, 5, 92])
+def test_masked_folds_hold_every_example_out_once(k, stratify):
+    folds = k_folds(jax.random.key(0), 92, k, masked=True, stratify=stratify)
+    assert folds.validation.shape == (k, -(-92 // k))
+    for train, validation in zip(*folds, strict=True):
+        both = np.concatenate([train[train < 92], validation[validation < 92]])
+        np.testing.assert_array_equal(np.sort(both), np.arange(92))
+    held_out = np.sort(folds.validation.ravel())
+    np.testing.assert_array_equal(held_out[:92], np.arange(92))
+    assert set(held_out[92:]) <= {92}
+
+
+@pytest.mark.parametrize("k", [2, 3, 5, 60])
+def test_equal_folds_leave_the_rest_out(k):
+    folds = k_folds(jax.random.key(0), 92, k)
+    size = 92 // k
+    assert folds.train.shape == (k, (k - 1) * size)
+    assert folds.validation.shape == (k, size)
+    everything = np.sort(folds.validation.ravel())
+    assert len(set(everything.tolist())) == k * size
+    assert everything.max() < 92
+    for train, validation in zip(*folds, strict=True):
+        both = np.sort(np.concatenate([train, validation]))
+        np.testing.assert_array_equal(both, everything)
+
+
+def test_folds_share_every_label():
+    folds = k_folds(jax.random.key(0), 92, 4, masked=True, stratify=LABELS)
+    counts = [
+        [(LABELS[rows[rows < 92]] == label).sum() for rows in folds.validation]
+        for label in np.unique(LABELS)
+    ]
+    assert np.ptp(counts, axis=1).max() <= 1
+
+
+def test_folds_follow_their_key():
+    first, again, other = (k_folds(jax.random.key(s), 92, 4) for s in (0, 0, 1))
+    np.testing.assert_array_equal(first.train, again.train)
+    assert set(first.validation[0].tolist()) != set(other.validation[0].tolist())
+
+
+@pytest.mark.parametrize("k", [-1, 0, 1, 11])
+def test_impossible_folds(k):
+    with pytest.raises(ValueError, match=rf"k={k} is not within 2\.\.10"):
+        k_folds(jax.random.key(0), 10, k)
+
+
+def test_labels_that_do_not_fit():
+    for split in (
+        lambda labels: k_folds(jax.random.key(0), 10, 2, stratify=labels),
+        lambda labels: random_split(
+            jax.random.key(0), np.arange(10), [5, 5], stratify=labels
+        ),
+    ):
+        with pytest.raises(ValueError, match=r"stratify has shape \(9,\)"):
+            split(np.zeros(9))
