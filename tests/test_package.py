@@ -13,7 +13,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 HEAVY = {
     "orbax", "tensorflow_datasets", "tensorflow", "matplotlib", "torch", "sklearn",
-    "tensorboardX", "tensorboard", "grain", "rich", "yaml", "tyro",
+    "tensorboardX", "tensorboard", "grain", "faker", "rich", "yaml", "tyro",
 }  # fmt: skip
 
 

@@ -67,7 +67,7 @@ def _block_diagonal(weight, groups: int):
 # Custom JVPs, not custom VJPs: reverse mode transposes them, and forward mode remains.
 @partial(jax.custom_jvp, nondiff_argnums=(2,))
 def _convolve(images, weight, sliding: Sliding):
-    if _is_product(weight, sliding):
+    if _is_product(weight):
         return _product(images, weight, sliding)
     if _few_channels(weight, limit=1) and max(sliding.stride) == 1:
         return _sum_of_shifts(images, weight, sliding)
@@ -100,7 +100,7 @@ def _sum_of_tangents(output, primals, tangents, of_each, sliding: Sliding):
 
 def _of_images(dx, w, sliding: Sliding):
     """Returns conv(dx, w), to be transposed to the gradient for the images."""
-    if _is_product(w, sliding):
+    if _is_product(w):
         return _product(dx, w, sliding)
     if _few_channels(w, limit=FEW_CHANNELS):
         # Transposed: one matrix product, then a sum of shifts.
@@ -139,7 +139,7 @@ def _by_phases(dx, w, sliding: Sliding):
 
 def _of_kernel(x, dw, sliding: Sliding):
     """Returns conv(x, dw), to be transposed to the gradient for the kernel."""
-    if _is_product(dw, sliding):
+    if _is_product(dw):
         return _product(x, dw, sliding)
     rank = len(sliding.stride)
     spatial, axes = tuple(range(1, rank + 1)), "123"[:rank]
@@ -149,9 +149,9 @@ def _of_kernel(x, dw, sliding: Sliding):
     return by_row.transpose(rank, *range(rank), rank + 1)
 
 
-def _is_product(weight, sliding: Sliding) -> bool:
-    """Whether a kernel of one position, unpadded, makes it one matrix product."""
-    return max(weight.shape[:-2]) == 1 and not any(map(sum, sliding.pads))
+def _is_product(weight) -> bool:
+    """Whether a kernel has one position only, which makes it one matrix product."""
+    return max(weight.shape[:-2]) == 1
 
 
 def _product(images, weight, sliding: Sliding):
