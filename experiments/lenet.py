@@ -71,6 +71,7 @@ def main(config: Config = Config()) -> dict[str, float]:
             eval_step=make_eval_step(eval_fn),
             held_out=held_out | {"test": images.test},
             callbacks=[run.log],
+            checkpoint_dir=run.checkpoints,
         )
         predict = jax.jit(model.apply)
         logits = predict({"params": state.params}, images.test["image"][:32])

@@ -64,7 +64,6 @@ def main(config: Config = Config()) -> dict[str, float]:
     test = make_linear_data(keys[1], W, B, 100, noise=0.01)
     optimizer = optax.sgd(config.learning_rate)
     params = MODEL.init(keys[2], train["x"])["params"]
-
     with open_run("linear_regression", config) as run:
         state, history = fit(
             init_state(params, optimizer),
@@ -76,6 +75,7 @@ def main(config: Config = Config()) -> dict[str, float]:
             eval_step=make_eval_step(eval_fn),
             held_out={"test": test},
             callbacks=[run.log],
+            checkpoint_dir=run.checkpoints,
         )
         run.save(state.params, curves=curves(history))
         w, b = state.params["kernel"][:, 0], state.params["bias"][0]

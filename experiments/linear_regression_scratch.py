@@ -64,7 +64,6 @@ def main(config: Config = Config()) -> dict[str, float]:
     train = make_linear_data(keys[0], W, B, config.num_examples, noise=0.01)
     test = make_linear_data(keys[1], W, B, 100, noise=0.01)
     params = {"w": 0.01 * jax.random.normal(keys[2], (3,)), "b": jnp.zeros(())}
-
     with open_run("linear_regression_scratch", config) as run:
         state, history = fit(
             TrainState(jnp.int32(0), params, model_state=(), opt_state=()),
@@ -76,6 +75,7 @@ def main(config: Config = Config()) -> dict[str, float]:
             eval_step=make_eval_step(lambda p, _, b: {"loss": squared_loss(p, b)}),
             held_out={"test": test},
             callbacks=[run.log],
+            checkpoint_dir=run.checkpoints,
         )
         run.save(state.params, curves=curves(history))
         found = jnp.append(state.params["w"], state.params["b"])

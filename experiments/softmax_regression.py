@@ -68,6 +68,7 @@ def main(config: Config = Config()) -> dict[str, float]:
             eval_step=make_eval_step(eval_fn),
             held_out={"test": images.test},
             callbacks=[run.log],
+            checkpoint_dir=run.checkpoints,
         )
         guesses = predict(state.params, images.test["image"][:32]).argmax(axis=1)
         test, names = images.test, images.class_names

@@ -35,8 +35,7 @@ def logits_of(params, images):
 def cross_entropy(logits, labels):
     """-log softmax(logits)[label], as log Σ exp(logits) - logits[label].
 
-    The notes' -log(exp(z) / Σ exp(z)) overflows in float32 from z = 89 on.
-    With the largest logit taken out of the sum nothing does."""
+    The notes' -log(exp(z) / Σ exp(z)) overflows in float32 from z = 89 on."""
     top = logits.max(axis=1)
     log_sum = top + jnp.log(jnp.exp(logits - top[:, None]).sum(axis=1))
     return log_sum - logits[jnp.arange(len(labels)), labels]
@@ -76,6 +75,7 @@ def main(config: Config = Config()) -> dict[str, float]:
             eval_step=make_eval_step(measure),
             held_out={"test": images.test},
             callbacks=[run.log],
+            checkpoint_dir=run.checkpoints,
         )
         image, label = images.test["image"], images.test["label"]
         guesses = logits_of(state.params, image[:32]).argmax(axis=1)

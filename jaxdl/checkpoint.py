@@ -1,7 +1,17 @@
-"""Pytrees of arrays on disk, through orbax."""
+"""Pytrees of arrays on disk, through orbax: read whole and undamaged, or not at all.
 
+Orbax writes a checkpoint beside its place and renames it when it is complete. What it
+does not notice is a flipped bit, so each array is saved with a digest of its bytes.
+"""
+
+import hashlib
+import json
+import shutil
+import time
+import warnings
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -9,20 +19,44 @@ import numpy as np
 from jaxtyping import PyTree
 
 
-def save(directory: str | Path, tree: PyTree) -> None:
+class Saved(NamedTuple):
+    """What a checkpoint holds: arrays, and a note of numbers and words."""
+
+    tree: PyTree
+    note: dict[str, Any]
+
+
+def save(
+    directory: str | Path, tree: PyTree, note: Mapping[str, Any] | None = None
+) -> None:
     """Writes a pytree of arrays to a new directory: all of it or, on failure, nothing.
+
+    `note` is what JSON can hold, kept beside the arrays.
 
     Raises:
       FileExistsError: the directory exists already.
       OSError: it cannot be made.
     """
-    from orbax.checkpoint import v1 as ocp
-
     path = Path(directory).absolute()
     if path.exists():
         raise FileExistsError(f"{directory} exists already")
     path.parent.mkdir(parents=True, exist_ok=True)  # orbax hangs where it cannot
-    ocp.save(path, tree)
+    _begin_save(path, tree, note or {}).result()
+
+
+def replace(
+    directory: str | Path, tree: PyTree, note: Mapping[str, Any] | None = None
+) -> None:
+    """Saves in the place of what is there, which stays until the new is complete."""
+    path = Path(directory).absolute()
+    fresh, old = (path.with_name(f"{path.name}.{word}") for word in ("new", "old"))
+    for leftover in fresh, old:
+        shutil.rmtree(leftover, ignore_errors=True)
+    save(fresh, tree, note)
+    if path.exists():
+        path.rename(old)
+    fresh.rename(path)
+    shutil.rmtree(old, ignore_errors=True)
 
 
 def load(directory: str | Path, like: PyTree) -> PyTree:
@@ -35,28 +69,196 @@ def load(directory: str | Path, like: PyTree) -> PyTree:
       ValueError: what is there is damaged, or differs from `like` in names, shapes or
         dtypes (float64 needs jax_enable_x64); the message lists every difference.
     """
+    return _to_jax(directory, _read(directory, lambda found: like).tree)
+
+
+def load_any(directory: str | Path) -> Saved:
+    """Reads whatever `save` wrote: dictionaries and lists of arrays, and the note.
+
+    Arrays are NumPy's, of the type that was saved. Tuples come back as lists and named
+    tuples as dictionaries. Raises as `load`.
+    """
+    return _read(directory, lambda found: found)
+
+
+class Checkpoints:
+    """The newest checkpoints of a run, in one directory, each named by its step.
+
+    Saving goes on in the background while training does. The checkpoint before is
+    deleted when the next is complete, so a kill at any moment leaves a whole one.
+    """
+
+    def __init__(self, directory: str | Path, keep: int = 2):
+        """Keeps the `keep` newest. Makes the directory when it first saves."""
+        if keep < 1:
+            raise ValueError(f"keep={keep} is below 1")
+        self.directory = Path(directory)
+        self._keep = keep
+        self._pending: tuple[int, Any] | None = None
+        self._saved_at = time.monotonic()
+
+    @property
+    def steps(self) -> list[int]:
+        """The steps of the complete checkpoints, in order."""
+        if not self.directory.is_dir():
+            return []
+        names = (p.name for p in self.directory.iterdir() if p.is_dir())
+        return sorted(int(name) for name in names if name.isdecimal())
+
+    @property
+    def seconds_since_save(self) -> float:
+        """How long ago a checkpoint was begun, or this object made."""
+        return time.monotonic() - self._saved_at
+
+    def save(self, step: int, tree: PyTree, note: Mapping[str, Any]) -> None:
+        """Copies the arrays and begins to write them; the save before must have ended.
+
+        Raises:
+          OSError: this or the save before cannot be written; what was complete stays.
+        """
+        self.wait()
+        path = (self.directory / str(step)).absolute()
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            if path.exists():  # a newer run of the same steps: the same bits
+                self._remove(path)
+            self._pending = step, _begin_save(path, tree, note)
+        except Exception as error:
+            raise self._failure(step, error) from error
+        self._saved_at = time.monotonic()
+
+    def wait(self) -> None:
+        """Waits until what was begun is complete, then deletes what is too old."""
+        if self._pending is None:
+            return
+        step, response = self._pending
+        self._pending = None
+        try:
+            response.result()
+        except Exception as error:  # orbax and its file formats have many
+            raise self._failure(step, error) from error
+        for old in self.steps[: -self._keep]:
+            self._remove(self.directory / str(old))
+
+    def latest(self, like: Mapping[str, PyTree]) -> Saved | None:
+        """Reads the newest checkpoint; entries beside those of `like` as `load_any`.
+
+        A damaged one is passed over with a warning, for the one before it.
+
+        Raises:
+          ValueError: checkpoints are there and all are damaged, or the newest differs
+            from `like`.
+        """
+        self._clean()
+        damages = []
+        for step in reversed(self.steps):
+            path = self.directory / str(step)
+            try:
+                tree, note = _read(path, lambda found: found | like)
+                wanted = {name: _to_jax(path, tree[name]) for name in like}
+                return Saved(tree | wanted, note)
+            except DamagedError as error:
+                damages.append(str(error))
+                warnings.warn(f"{error}; the one before it is tried", stacklevel=2)
+        if damages:
+            raise ValueError("no checkpoint can be read:\n" + "\n".join(damages))
+        return None
+
+    def _clean(self) -> None:
+        """Deletes what killed runs left half written or half deleted."""
+        if self.directory.is_dir():
+            for path in self.directory.iterdir():
+                if not path.name.isdecimal():
+                    shutil.rmtree(path, ignore_errors=True)
+
+    def _remove(self, path: Path) -> None:
+        # Renamed first: half deleted it would still look like a checkpoint.
+        grave = path.with_name(f"deleted-{path.name}")
+        shutil.rmtree(grave, ignore_errors=True)
+        path.rename(grave)
+        shutil.rmtree(grave, ignore_errors=True)
+
+    def _failure(self, step: int, error: Exception) -> OSError:
+        shutil.rmtree(self.directory / str(step), ignore_errors=True)
+        kept = f"step {self.steps[-1]} is kept" if self.steps else "there is none"
+        return OSError(
+            f"the checkpoint of step {step} cannot be written to {self.directory}"
+            f" ({_first_line(error)}); the checkpoint before: {kept}"
+        )
+
+
+class DamagedError(ValueError):
+    """A checkpoint that cannot be read, or whose arrays are not those saved."""
+
+
+def _begin_save(path: Path, tree: PyTree, note: Mapping[str, Any]) -> Any:
+    from orbax.checkpoint import v1 as ocp
+
+    tree = jax.tree.map(np.asarray, jax.device_get(tree))
+    about = {"note": dict(note), "digests": _digests(tree, note)}
+    return ocp.save_async(path, tree, custom_metadata=about)
+
+
+def _read(directory: str | Path, as_wanted: Any) -> Saved:
+    """Reads what `as_wanted` makes of a description of all that is there."""
     from orbax.checkpoint import v1 as ocp
 
     path = Path(directory).absolute()
-    if not ocp.is_orbax_checkpoint(path):
+    if not path.is_dir() or not ocp.is_orbax_checkpoint(path):
         raise FileNotFoundError(f"{directory} holds no checkpoint")
     try:
-        metadata = ocp.metadata(path).metadata
-        if metadata is None:
+        metadata = ocp.metadata(path)
+        about = metadata.custom_metadata or {}
+        if metadata.metadata is None:
             raise ValueError("a file of it is damaged or missing")
-        found, wanted = _leaves(metadata), _leaves(like)
-        differences = _differences(found, wanted)
+        like = as_wanted(metadata.metadata)
+        differences = _differences(_leaves(metadata.metadata), _leaves(like))
         if not differences:
-            # Concrete arrays say where to put what is read, on whatever device.
             target = jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), like)
-            tree = jax.tree.map(jnp.asarray, ocp.load(path, target))
-            differences = _differences(_leaves(tree), wanted)
+            tree = ocp.load(path, target)
+            note = about.get("note", {})
+            _check_digests(about.get("digests"), _digests(tree, note))
     except Exception as error:  # orbax has many, with reasons of many lines
-        reason = str(error).strip().split("\n")[0]
-        raise ValueError(f"{directory} cannot be read: {reason}") from error
+        reason = f"{directory} cannot be read: {_first_line(error)}"
+        raise DamagedError(reason) from error
     if differences:
         raise ValueError("\n".join([f"{directory} does not fit:", *differences]))
-    return tree
+    return Saved(tree, note)
+
+
+def _to_jax(directory: str | Path, tree: PyTree) -> PyTree:
+    """Puts arrays on the default device; none may be cut, as float64 would be."""
+    arrays = jax.tree.map(jnp.asarray, tree)
+    differences = _differences(_leaves(arrays), _leaves(tree))
+    if differences:
+        raise ValueError("\n".join([f"{directory} does not fit:", *differences]))
+    return arrays
+
+
+def _digests(tree: PyTree, note: Mapping[str, Any]) -> dict[str, str]:
+    def digest(data):
+        return hashlib.blake2b(data, digest_size=16).hexdigest()
+
+    words = json.dumps(note, sort_keys=True).encode()
+    arrays = {
+        jax.tree_util.keystr(path, simple=True, separator="/"): digest(
+            np.ascontiguousarray(leaf).view(np.uint8).data
+            if np.ndim(leaf)
+            else np.asarray(leaf).tobytes()
+        )
+        for path, leaf in jax.tree.leaves_with_path(tree)
+    }
+    return {**arrays, "the note": digest(words)}
+
+
+def _check_digests(saved: dict[str, str] | None, found: dict[str, str]) -> None:
+    if saved is None:
+        raise ValueError("it has no digests, so it was not saved by jaxdl")
+    wrong = [name for name in found | saved if found.get(name) != saved.get(name)]
+    if wrong:
+        raise ValueError(
+            f"the bytes of {', '.join(wrong)} are not those that were saved"
+        )
 
 
 def _differences(found: dict[str, str], wanted: dict[str, str]) -> list[str]:
@@ -77,3 +279,7 @@ def _leaves(tree: PyTree) -> dict[str, str]:
 
 def _describe(leaf: Any) -> str:
     return f"{leaf.dtype}{list(leaf.shape)}"
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().split("\n")[0]

@@ -34,7 +34,7 @@ class ImageConfig(RunConfig):
     """The fields of an experiment on a set of small images."""
 
     dataset: str = "digits"
-    """digits (needs no download), mnist or fashion_mnist"""
+    """digits (needs no download), mnist, fashion_mnist or kmnist"""
     data_dir: str | None = None
     """where tensorflow-datasets has prepared the set; by default $TFDS_DATA_DIR, then
     ~/tensorflow_datasets"""

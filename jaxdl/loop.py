@@ -4,7 +4,8 @@ Another loop is as easily written from the same parts: this one is meant to be r
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any, Literal
+from pathlib import Path
+from typing import Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -12,7 +13,16 @@ import numpy as np
 from jaxtyping import Array, PRNGKeyArray, PyTree
 
 from jaxdl.progress import is_due, reporting, spell
+from jaxdl.resume import (
+    Progress,
+    Record,
+    Saves,
+    finishing,
+    settings_of,
+    stack_records,
+)
 from jaxdl.training import (
+    Driver,
     Metrics,
     Steps,
     TrainState,
@@ -29,13 +39,52 @@ from jaxdl.training import (
 )
 
 EvalStep = Callable[[TrainState, PyTree, Array], Metrics]
-Record = dict[str, Any]
 Callback = Callable[[int, TrainState, Record], None]
 History = dict[str, np.ndarray]
 HostMetrics = dict[str, np.ndarray]
 
 STEPS_A_REPORT = 100
 """compiled steps between two updates of the progress bar"""
+
+
+class Watch(NamedTuple):
+    """The metric of a run's records by which an epoch is the best; NaN never is.
+
+    "min" looks for the smallest value, "max" for the largest; of equal ones the first
+    is the best. With `patience`, a run stops after as many epochs that are no better.
+    """
+
+    metric: str
+    goal: Literal["min", "max"] = "min"
+    patience: int | None = None
+
+    def best(self, records: Sequence[Record]) -> int | None:
+        """Returns the index of the best record; None if there is none.
+
+        Raises:
+          ValueError: the metric is not among the records, or the settings are wrong.
+        """
+        if self.goal not in ("min", "max"):
+            raise ValueError(f"goal={self.goal!r} is not 'min' or 'max'")
+        if self.patience is not None and self.patience < 1:
+            raise ValueError(f"patience={self.patience} is below 1")
+        if records and self.metric not in records[0]:
+            names = ", ".join(records[0])
+            raise ValueError(f"watch={self.metric!r} is not among the metrics: {names}")
+        values = np.array([float(record[self.metric]) for record in records])
+        losses = values if self.goal == "min" else -values
+        losses = np.where(np.isnan(losses), np.inf, losses)
+        return int(losses.argmin()) if np.isfinite(losses).any() else None
+
+    def is_best(self, records: Sequence[Record]) -> bool:
+        """Tells whether the last record is the best so far."""
+        return self.best(records) == len(records) - 1
+
+    def is_over(self, records: Sequence[Record]) -> bool:
+        """Tells whether patience has run out."""
+        best = self.best(records)
+        waited = len(records) - 1 - (-1 if best is None else best)
+        return self.patience is not None and waited >= self.patience
 
 
 def fit(
@@ -51,6 +100,9 @@ def fit(
     drop_last: bool = False,
     driver: Literal["auto", "scan", "loop"] = "auto",
     callbacks: Sequence[Callback] = (),
+    watch: Watch | None = None,
+    checkpoint_dir: str | Path | None = None,
+    save_seconds: float | int = 30,
     show: bool = True,
 ) -> tuple[TrainState, History]:
     """Trains until `epochs` passes over `data` are done, counted from step 0.
@@ -62,6 +114,13 @@ def fit(
     `make_train_step` do. A callback that keeps the state must copy it, since the next
     epoch takes over its memory.
 
+    `watch` names the metric by which an epoch is the best, and may stop the run early.
+
+    With `checkpoint_dir` the run saves itself there, in the background, when the last
+    save is `save_seconds` old and at its end: `latest`, and `best` if there is a
+    `watch`. If it is killed, the same call goes on from the last save and ends with the
+    same bits.
+
     The result is that of `make_epoch(train_step, batch_size)` called `epochs` times
     with this key: the same bits, for the same driver.
 
@@ -71,78 +130,109 @@ def fit(
     Raises:
       ValueError: `epochs` or `batch_size` below 1, `batch_size` above the number of
         examples, `held_out` without `eval_step`, empty or named "train", a state in the
-        middle of an epoch or past the last, a driver that does not exist.
+        middle of an epoch or past the last, a driver or a watched metric that does not
+        exist, or a `checkpoint_dir` of another run.
       FloatingPointError: a loss that is NaN or infinite; the message tells the step.
+        What was saved before stays.
+      OSError: a checkpoint cannot be written.
     """
     n = num_examples(data)
     check_batch_size(batch_size, n)
     epoch_steps = steps_per_epoch(n, batch_size, drop_last)
-    done, position = divmod(int(state.step), epoch_steps)
+    held_out = dict(held_out or {})
+    _check_held_out(held_out, eval_step)
     if epochs < 1:
         raise ValueError(f"epochs={epochs} is below 1")
-    if position:
+
+    driver = _choose(driver, train_step, state, data, batch_size, key)
+    settings = settings_of(
+        key, examples=n, batch_size=batch_size, drop_last=drop_last, driver=driver
+    )
+    saves = Saves(checkpoint_dir, settings, save_seconds) if checkpoint_dir else None
+    restored = saves.restore(state) if saves else None
+    (state, records, met), unsaved = restored or (Progress(state, [], {}), 0)
+    done, position = divmod(int(state.step), epoch_steps)
+    if position and not restored:
         raise ValueError(f"step {state.step} is {position} steps into an epoch")
-    if done >= epochs:
+    if done > epochs or (done == epochs and not restored):
         raise ValueError(f"epochs={epochs}, but the state has had {done} already")
-    if held_out and eval_step is None:
-        raise ValueError(f"held_out={list(held_out)} needs an eval_step")
-    if "train" in (held_out or {}):
-        raise ValueError("held_out cannot hold a set named 'train'")
-    for examples in (held_out or {}).values():
-        num_examples(examples)
 
     state, data = jax.device_put((state, data))
-    held_out = {name: jax.device_put(d) for name, d in (held_out or {}).items()}
+    held_out = {name: jax.device_put(part) for name, part in held_out.items()}
     state = jax.tree.map(jnp.copy, state)  # steps are given theirs: keep the caller's
     order_key, step_key = jax.random.split(key)
     order = compiled(epoch_batches, static_argnums=(2, 3))
-    steps = _compile(train_step, driver, state, data, batch_size, key)
+    steps = _compile(train_step, driver)
     evaluate = compiled(make_evaluation(eval_step or _nothing, batch_size))
 
-    records: list[Record] = []
-    with reporting((epochs - done) * epoch_steps, show=show) as report:
+    with reporting(epochs * epoch_steps, show=show) as report, finishing(saves):
+        report.advance(int(state.step), "compiling")
+        if restored:
+            report.line(_resumed(int(state.step), done + 1, unsaved))
         for epoch in range(done + 1, epochs + 1):
+            if watch and watch.is_over(records):
+                report.line(f"stopped: no better {watch.metric} for {watch.patience}")
+                break
             full, last = jax.device_get(order(order_key, epoch - 1, n, batch_size))
-            met: list[tuple[int, HostMetrics]] = []
-            for batches in _parts(full, last[: 0 if drop_last else None]):
+            sizes = [batch_size] * len(full) + [len(last)]
+            for batches in _from(
+                position, _parts(full, last[: 0 if drop_last else None])
+            ):
+                first_step = int(state.step)
                 state, metrics = steps(state, data, batches, step_key)
                 metrics = jax.device_get(metrics)
-                _check_finite(metrics["loss"], epoch, int(state.step) - len(batches))
-                met.append((batches.shape[1], metrics))
-                so_far = _means(met)
+                _check_finite(metrics["loss"], epoch, first_step)
+                met = _appended(met, metrics)
+                so_far = _means(met, sizes)
                 text = f"epoch {epoch}/{epochs}  {spell(so_far)}"
                 report.advance(len(batches), text)
+                if saves and len(met["loss"]) < epoch_steps:
+                    saves.save(Progress(state, records, met))
 
             measured = {"train": so_far}
             for split, examples in held_out.items():
                 measured[split] = jax.device_get(evaluate(state, examples))
-            record = {
-                f"{split}/{name}": values[name]
-                for split, values in measured.items()
-                for name in _loss_first(values)
-            }
-            records.append(record)
+            records.append(_record(measured))
+            position, met = 0, {}
             if is_due(epoch, epochs):
-                report.line(f"epoch {epoch}/{epochs}  {spell(record)}")
+                report.line(f"epoch {epoch}/{epochs}  {spell(records[-1])}")
             for callback in callbacks:
-                callback(epoch, state, record)
+                callback(epoch, state, records[-1])
+            if saves and watch and watch.is_best(records):
+                saves.keep_best(state)
+            if saves:
+                saves.save(Progress(state, records, met))
+        if saves:
+            saves.save(Progress(state, records, met), now=True)
+    return state, stack_records(records)
 
-    return state, {name: np.stack([r[name] for r in records]) for name in records[0]}
+
+def _check_held_out(held_out: dict[str, PyTree], eval_step: EvalStep | None) -> None:
+    if held_out and eval_step is None:
+        raise ValueError(f"held_out={list(held_out)} needs an eval_step")
+    if "train" in held_out:
+        raise ValueError("held_out cannot hold a set named 'train'")
+    for examples in held_out.values():
+        num_examples(examples)
 
 
-def _compile(
-    train_step: TrainStep,
+def _choose(
     driver: Literal["auto", "scan", "loop"],
+    train_step: TrainStep,
     state: TrainState,
     data: PyTree,
     batch_size: int,
     key: PRNGKeyArray,
-) -> Steps:
-    if driver == "auto":
-        batch = jax.tree.map(lambda x: x[:batch_size], data)
-        driver = choose_driver(train_step, state, batch, key)
-    if driver not in ("scan", "loop"):
+) -> Driver:
+    if driver not in ("auto", "scan", "loop"):
         raise ValueError(f"driver={driver!r} is not 'auto', 'scan' or 'loop'")
+    if driver != "auto":
+        return driver
+    batch = jax.tree.map(lambda x: x[:batch_size], data)
+    return choose_driver(train_step, state, batch, key)
+
+
+def _compile(train_step: TrainStep, driver: Driver) -> Steps:
     if driver == "loop":
         return loop_steps(train_step)
     return compiled(scan_steps(train_step), donate_argnums=0)
@@ -164,17 +254,41 @@ def _nothing(state: TrainState, batch: PyTree, mask: Array) -> Metrics:
     return {}
 
 
-def _means(met: list[tuple[int, HostMetrics]]) -> Record:
+def _from(position: int, parts: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+    """Leaves out the first `position` steps."""
+    for batches in parts:
+        if position < len(batches):
+            yield batches[position:]
+        position = max(0, position - len(batches))
+
+
+def _appended(met: HostMetrics, metrics: HostMetrics) -> HostMetrics:
+    return {
+        name: np.concatenate([met[name], new]) if met else new
+        for name, new in metrics.items()
+    }
+
+
+def _means(met: HostMetrics, sizes: Sequence[int]) -> Record:
     """Means over examples, of means over batches of the sizes given."""
-    weights = np.concatenate(
-        [np.full(len(metrics["loss"]), size) for size, metrics in met]
-    )
+    weights = sizes[: len(met["loss"])]
+    return {
+        name: np.average(met[name].astype(float), axis=0, weights=weights)
+        for name in _loss_first(met)
+    }
 
-    def mean(name):
-        values = np.concatenate([metrics[name] for _, metrics in met], dtype=float)
-        return np.average(values, axis=0, weights=weights)
 
-    return {name: mean(name) for name in _loss_first(met[0][1])}
+def _record(measured: Mapping[str, Record]) -> Record:
+    return {
+        f"{split}/{name}": values[name]
+        for split, values in measured.items()
+        for name in _loss_first(values)
+    }
+
+
+def _resumed(step: int, epoch: int, unsaved: int) -> str:
+    text = f"goes on from step {step}, in epoch {epoch}"
+    return text + (f"; {unsaved} more had not been saved" if unsaved > 0 else "")
 
 
 def _loss_first(names: Iterable[str]) -> list[str]:

@@ -1,5 +1,6 @@
-"""A directory that holds one run: configuration, logs, figures and parameters."""
+"""A directory that holds one run: configuration, logs, checkpoints and figures."""
 
+import fcntl
 import os
 from dataclasses import asdict
 from datetime import datetime
@@ -12,23 +13,28 @@ from jaxtyping import PyTree
 
 from jaxdl import checkpoint
 from jaxdl.config import RunConfig
+from jaxdl.tensorboard import EventLog
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 RUNS = Path("runs")
+# What may change when a run goes on: it ends later, or shows more.
+CHANGEABLE = {"epochs", "debug", "run_dir"}
 
 
 class Run:
     """An open run: writes below its directory, and says at its end where things are.
 
-    The directory holds `config.yaml`, a TensorBoard log for each split, and what
-    `save` is given.
+    The directory holds `config.yaml`, a TensorBoard log for each split, `checkpoints`
+    if training is told to save there, and what `save` is given.
     """
 
-    def __init__(self, directory: Path):
+    def __init__(self, directory: Path, lock: int):
         self.directory = directory
-        self._writers: dict[str, Any] = {}
+        self.checkpoints = directory / "checkpoints"
+        self._logs: dict[str, EventLog] = {}
+        self._lock = lock
 
     def log(self, epoch: int, state: Any, record: dict[str, Any]) -> None:
         """Writes an epoch's numbers to TensorBoard: a callback for `jaxdl.loop.fit`.
@@ -39,11 +45,21 @@ class Run:
         for name, value in record.items():
             split, tag = name.split("/", 1)
             if np.ndim(value) == 0:
-                self._writer(split).add_scalar(tag, value, epoch)
+                self.events(split, epoch).scalar(tag, float(value), epoch)
+
+    def events(self, split: str, first_step: int = 0) -> EventLog:
+        """Returns the TensorBoard log of a split, opened at its first use."""
+        if split not in self._logs:
+            self._logs[split] = EventLog(self.directory / split, first_step)
+        return self._logs[split]
 
     def save(self, params: PyTree, **figures: "Figure") -> None:
-        """Writes the parameters to `params` with orbax, and each figure as a PNG."""
-        checkpoint.save(self.directory / "params", params)
+        """Writes the parameters to `params` with orbax, and each figure as a PNG.
+
+        A run that had ended and was called again has the same parameters, or more
+        epochs than it had.
+        """
+        checkpoint.replace(self.directory / "params", params)
         for name, figure in figures.items():
             figure.savefig(self.directory / f"{name}.png", dpi=150)
 
@@ -51,57 +67,102 @@ class Run:
         return self
 
     def __exit__(self, error_type: type | None, *rest: Any) -> None:
-        for writer in self._writers.values():
-            writer.close()
+        for log in self._logs.values():
+            log.close()
         if error_type is not None:
             self._remove_if_bare()
         else:
             print(f"Figures, parameters and log: {self.directory}")
             root = RUNS if self.directory.is_relative_to(RUNS) else self.directory
             print(f"Curves: tensorboard --logdir {root}")
+        os.close(self._lock)
 
     def _remove_if_bare(self) -> None:
         """Takes back a run that failed before there was anything to keep."""
-        configuration = self.directory / "config.yaml"
-        if list(self.directory.iterdir()) == [configuration]:
-            configuration.unlink()
+        bare = {self.directory / "config.yaml", self.directory / ".lock"}
+        if set(self.directory.iterdir()) <= bare:
+            for file in bare:
+                file.unlink(missing_ok=True)
             self.directory.rmdir()
-
-    def _writer(self, split: str) -> Any:
-        from tensorboardX import SummaryWriter
-
-        if split not in self._writers:
-            directory = self.directory / split
-            # A log opened twice within a second would overwrite itself.
-            self._writers[split] = SummaryWriter(
-                str(directory), filename_suffix=f".{os.getpid()}"
-            )
-        return self._writers[split]
 
 
 def open_run(name: str, config: RunConfig) -> Run:
-    """Makes the directory of a run and writes its configuration there.
+    """Makes the directory of a run and writes its configuration there, or goes on.
+
+    A directory that `config` names may hold a run of the same configuration: one that
+    was killed, or one that ended and may get more epochs.
 
     Raises:
-      ValueError: the directory that `config` names holds something already.
+      ValueError: the directory holds something else, a run of another configuration, or
+        one that is going on in another process.
       OSError: it cannot be written; the message names it.
     """
-    import yaml
-
     directory = RUNS / name if config.run_dir is None else Path(config.run_dir)
     try:
         if config.run_dir is None:
             directory = _make_stamped(directory)
         else:
             directory.mkdir(parents=True, exist_ok=True)
-        if any(directory.iterdir()):
+        others = {path.name for path in directory.iterdir()} - {".lock"}
+        if others and "config.yaml" not in others:
             raise ValueError(f"--run-dir {directory} is not empty: name another")
-        text = yaml.safe_dump(asdict(config), sort_keys=False)
-        (directory / "config.yaml").write_text(text)
+        lock = _lock(directory)
+        try:
+            _write_config(directory / "config.yaml", config)
+        except BaseException:
+            os.close(lock)
+            raise
     except OSError as error:
         reason = f"cannot write the run to {directory}: {error.strerror}"
         raise type(error)(reason) from error
-    return Run(directory)
+    return Run(directory, lock)
+
+
+def _lock(directory: Path) -> int:
+    """Locks the directory for this process; its end, even by a kill, unlocks it."""
+    lock = os.open(directory / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        holder = os.pread(lock, 20, 0).decode(errors="replace").strip()
+        os.close(lock)
+        raise ValueError(
+            f"--run-dir {directory} is in use by process {holder or 'unknown'}"
+        ) from None
+    os.truncate(lock, 0)
+    os.pwrite(lock, str(os.getpid()).encode(), 0)
+    return lock
+
+
+def _write_config(path: Path, config: RunConfig) -> None:
+    import yaml
+
+    text = yaml.safe_dump(asdict(config), sort_keys=False)
+    if path.exists():
+        _check_same(path, yaml.safe_load(text))
+    part = path.with_name("config.yaml.part")
+    part.write_text(text)
+    part.replace(path)
+
+
+def _check_same(path: Path, wanted: dict[str, Any]) -> None:
+    import yaml
+
+    try:
+        found = yaml.safe_load(path.read_text())
+        differences = [
+            f"  {name}: was {found.get(name)}, is {wanted.get(name)}"
+            for name in sorted(found | wanted)
+            if found.get(name) != wanted.get(name) and name not in CHANGEABLE
+        ]
+    except (yaml.YAMLError, TypeError, AttributeError, UnicodeDecodeError) as error:
+        raise ValueError(
+            f"{path} is no configuration of a run: name another"
+        ) from error
+    if differences:
+        raise ValueError(
+            "\n".join([f"{path.parent} holds a run of other settings:", *differences])
+        )
 
 
 def _make_stamped(parent: Path) -> Path:

@@ -108,3 +108,155 @@ def test_a_damaged_file(pair, tmp_path):
 def test_no_checkpoint(pair, tmp_path):
     with pytest.raises(FileNotFoundError, match="holds no checkpoint"):
         checkpoint.load(tmp_path / "absent", pair)
+
+
+def test_lists_and_dictionaries_come_back(rng, tmp_path):
+    tree = {"a": [rng.normal(size=3), {"b": np.arange(4, dtype=np.uint8)}], "c": 2.5}
+    checkpoint.save(tmp_path / "tree", tree, {"words": ["x", None], "n": 3})
+    saved = checkpoint.load_any(tmp_path / "tree")
+    assert_same_bits(saved.tree, tree)
+    assert saved.note == {"words": ["x", None], "n": 3}
+
+
+def test_what_is_there_is_replaced(pair, tmp_path):
+    for number in range(3):
+        new = pair._replace(b=pair.b + number)
+        checkpoint.replace(tmp_path / "pair", new)
+        assert_same_bits(checkpoint.load(tmp_path / "pair", pair), new)
+    assert [path.name for path in tmp_path.iterdir()] == ["pair"]
+
+
+def run_code(code, *arguments):
+    """In a process of its own, since orbax leaves coroutines behind when it fails."""
+    return subprocess.run(
+        [sys.executable, "-c", code, *map(str, arguments)],
+        cwd=Path(__file__).parents[1],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+FLIP = """
+import sys
+from pathlib import Path
+import numpy as np
+from jaxdl import checkpoint
+directory, wrong = Path(sys.argv[1]), []
+tree = {"w": np.random.default_rng(0).normal(size=(40, 7)), "b": np.arange(3)}
+checkpoint.save(directory, tree, {"epoch": 3})
+like = {"w": np.zeros((40, 7)), "b": np.arange(3)}
+files = [path for path in directory.rglob("*") if path.is_file()]
+noticed = 0
+for file in files:
+    whole = file.read_bytes()
+    for place in np.linspace(0, len(whole) - 1, 7).astype(int) if whole else ():
+        damaged = bytearray(whole)
+        damaged[place] ^= 4
+        file.write_bytes(damaged)
+        try:
+            found, note = checkpoint.load_any(directory)
+            same = all((found[name] == tree[name]).all() for name in tree)
+            if not (same and note == {"epoch": 3}):
+                wrong.append((file.name, int(place)))
+        except (ValueError, FileNotFoundError) as error:
+            noticed += 1
+        file.write_bytes(whole)
+print(len(files), noticed, wrong)
+"""
+
+
+def test_a_flipped_bit_is_noticed_or_harmless(tmp_path):
+    done = run_code(FLIP, tmp_path / "flipped")
+    files, noticed, wrong = done.stdout.split(maxsplit=2)
+    assert (int(files) > 5, int(noticed) > 20, wrong.strip()) == (True, True, "[]")
+
+
+DAMAGE = """
+import sys, warnings
+from pathlib import Path
+import jax.numpy as jnp
+from jaxdl.checkpoint import Checkpoints
+directory = Path(sys.argv[1])
+saves = Checkpoints(directory, keep=3)
+for step in (1, 2, 3):
+    saves.save(step, {"state": jnp.full(4, step), "log": jnp.ones(step)}, {"at": step})
+saves.wait()
+for step in map(int, sys.argv[2:]):
+    for file in (directory / str(step) / "state" / "d").iterdir():
+        file.write_bytes(file.read_bytes()[:20])
+with warnings.catch_warnings(record=True) as caught:
+    warnings.simplefilter("always")
+    saved = Checkpoints(directory).latest({"state": jnp.zeros(4, int)})
+print(saved.tree["state"][0], saved.tree["log"].shape, saved.note)
+print([str(w.message)[-60:] for w in caught if "tried" in str(w.message)])
+"""
+
+
+def test_the_checkpoint_before_a_damaged_one_is_used(tmp_path):
+    done = run_code(DAMAGE, tmp_path, 2, 3)
+    assert done.stdout.startswith("1 (1,) {'at': 1}\n"), done.stderr
+    assert done.stdout.count("the one before it is tried") == 2
+
+
+def test_all_checkpoints_damaged(tmp_path):
+    done = run_code(DAMAGE, tmp_path, 1, 2, 3)
+    assert "ValueError: no checkpoint can be read:" in done.stderr
+
+
+def test_the_newest_are_kept(tmp_path):
+    saves = checkpoint.Checkpoints(tmp_path / "saves", keep=2)
+    assert saves.latest({}) is None
+    for step in (3, 7, 12, 40):
+        saves.save(step, {"w": np.full(2, step)}, {})
+    saves.wait()
+    assert saves.steps == [12, 40]
+    np.testing.assert_array_equal(saves.latest({}).tree["w"], [40, 40])
+
+
+def test_what_a_kill_left_behind_is_cleared_away(tmp_path):
+    saves = checkpoint.Checkpoints(tmp_path)
+    saves.save(1, {"w": np.ones(2)}, {})
+    saves.wait()
+    for name in ("2.orbax-checkpoint-tmp", "deleted-0"):
+        (tmp_path / name).mkdir()
+    assert checkpoint.Checkpoints(tmp_path).latest({}).note == {}
+    assert [path.name for path in tmp_path.iterdir()] == ["1"]
+
+
+FULL = """
+import sys
+import numpy as np
+from jaxdl.checkpoint import Checkpoints
+saves = Checkpoints(sys.argv[1])
+saves.save(1, {"w": np.ones(2)}, {})
+saves.wait()
+try:
+    saves.save(2, {"w": np.random.default_rng(0).normal(size=1_000_000)}, {})
+    saves.wait()
+except OSError as error:
+    print(error)
+print(saves.latest({}).tree["w"], saves.steps)
+"""
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(disk)]
+    try:
+        done = subprocess.run(mount, capture_output=True, check=False)
+    except FileNotFoundError:
+        pytest.skip("there is no mount")
+    if done.returncode:
+        pytest.skip("only root can mount a small disk")
+    yield disk
+    subprocess.run(["umount", str(disk)], check=True)
+
+
+def test_a_full_disk_leaves_the_checkpoint_before(small_disk):
+    done = run_code(FULL, small_disk)
+    assert "the checkpoint of step 2 cannot be written to" in done.stdout, done.stderr
+    assert "step 1 is kept" in done.stdout
+    assert done.stdout.endswith("[1. 1.] [1]\n")

@@ -58,7 +58,7 @@ def test_help_explains_every_field(run):
         "--run-dir": "by default runs/<lesson>/<time>",
         "--deterministic": "same bits in every process",
         "--debug": "where in the program",
-        "--dataset": "digits (needs no download), mnist or fashion_mnist",
+        "--dataset": "digits (needs no download), mnist, fashion_mnist or",
         "--data-dir": "$TFDS_DATA_DIR",
         "--image-size": "in pixels",
         "--validation": "held out",

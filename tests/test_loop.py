@@ -4,7 +4,9 @@ import numpy as np
 import optax
 import pytest
 
-from jaxdl.loop import STEPS_A_REPORT, fit
+from jaxdl.checkpoint import Checkpoints
+from jaxdl.loop import STEPS_A_REPORT, Watch, fit
+from jaxdl.resume import load_best
 from jaxdl.training import (
     compiled,
     init_state,
@@ -218,3 +220,140 @@ def test_a_state_within_an_epoch_is_refused(run):
             epochs=3,
             batch_size=4,
         )
+
+
+def records(*values):
+    return [{"test/loss": np.float64(value)} for value in values]
+
+
+@pytest.mark.parametrize(
+    ("values", "goal", "best"),
+    [
+        ([3, 1, 2], "min", 1),
+        ([3, 1, 4], "max", 2),
+        ([2, 1, 1], "min", 1),
+        ([np.nan, 2, np.nan], "min", 1),
+        ([np.nan, np.nan], "max", None),
+        ([-np.inf, 2], "max", 1),
+        ([], "min", None),
+    ],
+)
+def test_the_best_epoch_is_the_first_best_and_never_nan(values, goal, best):
+    assert Watch("test/loss", goal).best(records(*values)) == best
+
+
+def test_patience_counts_epochs_that_are_no_better():
+    watch = Watch("test/loss", patience=2)
+    over = [watch.is_over(records(*[3, 1, 2, 1, 0][:n])) for n in range(6)]
+    assert over == [False, False, False, False, True, False]
+    assert Watch("test/loss", patience=2).is_over(records(np.nan, np.nan))
+
+
+@pytest.mark.parametrize(
+    ("watch", "message"),
+    [
+        (Watch("test/los"), "'test/los' is not among the metrics: train/loss"),
+        (Watch("train/loss", "least"), "goal='least' is not 'min' or 'max'"),
+        (Watch("train/loss", patience=0), "patience=0 is below 1"),
+    ],
+)
+def test_a_watch_that_cannot_be(run, unchecked, watch, message):
+    with pytest.raises(ValueError, match=message):
+        train(run, watch=watch)
+
+
+def test_a_run_stops_when_patience_runs_out(run):
+    state, step, data = run
+    frozen = lambda state, batch, key: (state._replace(step=state.step + 1), step(
+        state, batch, jax.random.key(0))[1])  # fmt: skip
+    held_out = {"test": data}
+    _, history = fit(
+        state, frozen, data, KEY, epochs=9, batch_size=4, show=False,
+        eval_step=make_eval_step(eval_fn), held_out=held_out,
+        watch=Watch("test/loss", patience=3),
+    )  # fmt: skip
+    assert len(history["test/loss"]) == 4
+
+
+def interrupt(at_epoch):
+    def callback(epoch, state, record):
+        if epoch == at_epoch:
+            raise KeyboardInterrupt
+
+    return callback
+
+
+@pytest.mark.parametrize("driver", ["scan", "loop"])
+def test_a_run_goes_on_from_its_directory(run, tmp_path, driver):
+    settings = {"driver": driver, "epochs": 5, "checkpoint_dir": tmp_path / "again"}
+    settings |= {"save_seconds": 0, "watch": Watch("train/loss")}
+    whole, history = train(run, driver=driver, epochs=5)
+    with pytest.raises(KeyboardInterrupt):
+        train(run, callbacks=[interrupt(3)], **settings)
+    seen = []
+    callbacks = [lambda epoch, state, record: seen.append(epoch)]
+    state, resumed = train(run, callbacks=callbacks, **settings)
+    assert seen == [3, 4, 5]
+    assert_same_bits(state, whole)
+    assert_same_bits(resumed, history)
+    # A run that has ended is not done again.
+    state, resumed = train(run, callbacks=callbacks, **settings)
+    assert seen == [3, 4, 5]
+    assert_same_bits((state, resumed), (whole, history))
+    # More epochs than it had go on from its end.
+    longer, _ = train(run, **settings | {"epochs": 7})
+    assert_same_bits(longer, train(run, driver=driver, epochs=7)[0])
+
+
+def test_what_was_not_saved_is_said(run, tmp_path, capsys):
+    settings = {"epochs": 4, "checkpoint_dir": tmp_path, "show": True}
+    with pytest.raises(KeyboardInterrupt):
+        train(run, callbacks=[interrupt(2)], save_seconds=0, **settings)
+    (tmp_path / "reached").write_text("6")
+    train(run, **settings)
+    said = capsys.readouterr().out
+    assert "goes on from step 5, in epoch 2; 1 more had not been saved" in said
+
+
+def test_the_best_state_is_kept(run, tmp_path):
+    state, step, data = run
+    kept = {}
+
+    def keep(epoch, state, record):
+        kept[epoch] = jax.tree.map(np.asarray, state)
+
+    _, history = fit(
+        state, step, data, KEY, epochs=6, batch_size=4, show=False, callbacks=[keep],
+        watch=Watch("train/error"), checkpoint_dir=tmp_path,
+    )  # fmt: skip
+    best = int(history["train/error"].argmin()) + 1
+    saved = load_best(tmp_path, {"state": state})
+    assert_same_bits(saved.tree["state"], kept[best])
+
+
+def test_the_directory_of_another_run_is_refused(run, tmp_path):
+    train(run, checkpoint_dir=tmp_path)
+    with pytest.raises(ValueError, match=r"batch_size: was 4, is 3"):
+        train(run, checkpoint_dir=tmp_path, batch_size=3)
+    with pytest.raises(ValueError, match=r"epochs=2, but the state has had 3 already"):
+        train(run, checkpoint_dir=tmp_path, epochs=2)
+    _, step, data = run
+    other = init_state(jnp.zeros(2), optax.sgd(0.1, momentum=0.9))
+    with pytest.raises(ValueError, match=r"state/params: wanted float32\[2\], found"):
+        fit(
+            other, step, data, KEY, epochs=3, batch_size=4, show=False, driver="scan",
+            checkpoint_dir=tmp_path,
+        )  # fmt: skip
+
+
+def test_a_loss_that_is_not_finite_leaves_the_last_checkpoint(run, tmp_path):
+    state, step, data = run
+
+    def breaking(state, batch, key):
+        state, metrics = step(state, batch, key)
+        return state, metrics | {"loss": jnp.where(state.step > 7, jnp.nan, 1.0)}
+
+    settings = {"epochs": 4, "batch_size": 4, "show": False, "save_seconds": 0}
+    with pytest.raises(FloatingPointError, match="step 7 of the run"):
+        fit(state, breaking, data, KEY, checkpoint_dir=tmp_path, **settings)
+    assert Checkpoints(tmp_path / "latest").steps[-1] == 6

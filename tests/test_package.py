@@ -91,8 +91,10 @@ ALLOWED = {
     "data": {"data"},
     "layers": {"functional", "initializers", "layers"},
     "models": {"layers", "functional", "initializers", "models"},
-    "loop": {"training", "progress"},
-    "run": {"checkpoint", "config"},
+    "resume": {"checkpoint", "training"},
+    "loop": {"training", "progress", "resume"},
+    "tensorboard": LEAVES,
+    "run": {"checkpoint", "config", "tensorboard"},
     "cli": {"config", "determinism"},
 }
 

@@ -118,7 +118,7 @@ def test_a_directory_in_use_is_refused_and_left_alone(here):
     with open_run("lesson", Config(run_dir="mine")):
         pass
     (here / "mine" / "config.yaml").write_text("precious")
-    with pytest.raises(ValueError, match="--run-dir mine is not empty"):
+    with pytest.raises(ValueError, match="yaml is no configuration of a run"):
         open_run("lesson", Config(run_dir="mine"))
     assert (here / "mine" / "config.yaml").read_text() == "precious"
 
@@ -199,3 +199,41 @@ def test_seeds_that_jax_would_cut(seed):
 def test_learning_rates_below_zero(rate):
     with pytest.raises(ValueError, match=f"learning_rate={rate} is not"):
         Config(learning_rate=rate)
+
+
+def test_two_runs_in_one_directory(here):
+    with open_run("lesson", Config(run_dir="mine")):
+        with pytest.raises(
+            ValueError, match=rf"mine is in use by process {os.getpid()}"
+        ):
+            open_run("lesson", Config(run_dir="mine"))
+        assert (here / "mine" / "config.yaml").exists()
+    open_run("lesson", Config(run_dir="mine")).__exit__(None)
+
+
+def test_a_run_of_other_settings_is_refused(here):
+    open_run("lesson", Config(run_dir="mine", seed=3)).__exit__(None)
+    with pytest.raises(
+        ValueError, match=r"mine holds a run of other settings:\n  seed: was 3, is 4"
+    ):
+        open_run("lesson", Config(run_dir="mine", seed=4))
+    assert yaml.safe_load((here / "mine" / "config.yaml").read_text())["seed"] == 3
+    open_run("lesson", Config(run_dir="mine", seed=3, debug=True)).__exit__(None)
+
+
+def test_a_directory_of_something_else_is_refused(here):
+    (here / "mine").mkdir()
+    (here / "mine" / "thesis.tex").write_text("precious")
+    with pytest.raises(ValueError, match="--run-dir mine is not empty"):
+        open_run("lesson", Config(run_dir="mine"))
+
+
+def test_a_log_that_goes_on_forgets_what_is_logged_again(here):
+    for first, last, value in ((1, 3, 0.5), (3, 4, 0.25)):
+        with open_run("lesson", Config(run_dir="mine")) as run:
+            for epoch in range(first, last + 1):
+                run.log(epoch, None, {"train/loss": value})
+    events = EventAccumulator(str(here / "mine" / "train")).Reload()
+    assert [(e.step, e.value) for e in events.Scalars("loss")] == [
+        (1, 0.5), (2, 0.5), (3, 0.25), (4, 0.25),
+    ]  # fmt: skip

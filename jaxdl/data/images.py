@@ -3,7 +3,6 @@
 import difflib
 import os
 from collections.abc import Sequence
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -11,9 +10,9 @@ from jaxtyping import Array, Float, UInt8
 
 from jaxdl.data.optional import import_optional
 from jaxdl.data.resize import resize_images
-from jaxdl.data.tfds_images import load_prepared
+from jaxdl.data.tfds_images import PREPARABLE, load_prepared, tfds_directory
 
-IMAGE_SETS = ("digits", "mnist", "fashion_mnist")
+IMAGE_SETS = ("digits", *PREPARABLE)
 DIGITS_TEST_SIZE = 360
 
 
@@ -38,7 +37,8 @@ def load_images(
 
     "digits" comes with scikit-learn: 1,797 handwritten digits of 8×8 pixels with 17
     grey levels. The last 360 are the test set, mostly by other writers than the rest.
-    "mnist" and "fashion_mnist" (28×28) are read as tensorflow-datasets prepared them.
+    "mnist", "fashion_mnist" and "kmnist" (28×28) are read as tensorflow-datasets or
+    `jaxdl.data.prepare` wrote them.
 
     Args:
         data_dir: the directory of tensorflow-datasets; by default the environment
@@ -110,9 +110,7 @@ def _load_digits() -> ImageData:
 
 
 def _load_tfds(name: str, data_dir: str | os.PathLike[str] | None) -> ImageData:
-    # Read here, not by tensorflow-datasets, which reads it only when it is imported.
-    data_dir = data_dir or os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets"
-    train, test, class_names = load_prepared(name, Path(data_dir).expanduser())
+    train, test, class_names = load_prepared(name, tfds_directory(data_dir))
     train, test = (
         {**part, "image": _to_unit_interval(part["image"])} for part in (train, test)
     )

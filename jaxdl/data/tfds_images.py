@@ -5,6 +5,7 @@ through `jaxdl.data.png`. What is missing or damaged is an error: a set is read 
 not at all.
 """
 
+import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,10 +17,8 @@ from jaxtyping import Int32, UInt8
 from jaxdl.data.optional import import_optional
 from jaxdl.data.png import decode_greyscale_pngs
 
-REMEDY = (
-    "prepare it as the README's section on data says, or point --data-dir or "
-    "TFDS_DATA_DIR at a directory that holds it; 'digits' needs no download"
-)
+PREPARABLE = ("mnist", "fashion_mnist", "kmnist")
+"""sets that `jaxdl.data.prepare` prepares"""
 
 
 def load_prepared(
@@ -42,26 +41,51 @@ def load_prepared(
     return train, test, class_names
 
 
+def tfds_directory(data_dir: str | os.PathLike[str] | None) -> Path:
+    """`data_dir`, or else the directory that tensorflow-datasets would use."""
+    # Read here, not by tensorflow-datasets, which reads it only when it is imported.
+    data_dir = data_dir or os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets"
+    return Path(data_dir).expanduser()
+
+
+def remedy(name: str) -> str:
+    """What to do about a set that is missing or damaged, as the end of a message."""
+    return (
+        f"run `python -m jaxdl.data prepare {name}` with the same --data-dir, or point "
+        "that or TFDS_DATA_DIR at a directory that holds it; 'digits' needs no download"
+    )
+
+
 def find_prepared(name: str, data_dir: Path) -> Path:
     """The folder of the newest prepared version of a set."""
     if not data_dir.is_dir():
         raise FileNotFoundError(
-            f"{name!r} is looked for in {data_dir}, which is no directory: {REMEDY}"
+            f"{name!r} is looked for in {data_dir}, which is no directory: "
+            f"{remedy(name)}"
         )
-    versions = _versions(data_dir / name)
-    if versions:
+    if versions := _versions(data_dir / name):
         return versions[-1]
-    half_written = sorted(path.name for path in data_dir.glob(f"{name}/*"))
-    if half_written:
+    if half_written := half_written_parts(name, data_dir):
         raise FileNotFoundError(
             f"{name!r} is only half written in {data_dir / name} "
-            f"({', '.join(half_written)}): delete that and {REMEDY}"
+            f"({', '.join(half_written)}): delete that and {remedy(name)}"
         )
-    prepared = sorted(path.name for path in data_dir.iterdir() if _versions(path))
     raise FileNotFoundError(
         f"{name!r} is not prepared in {data_dir} "
-        f"(prepared there: {', '.join(prepared) or 'nothing'}): {REMEDY}"
+        f"(prepared there: {', '.join(prepared_sets(data_dir)) or 'nothing'}): "
+        f"{remedy(name)}"
     )
+
+
+def prepared_sets(data_dir: Path) -> dict[str, Path]:
+    """The newest prepared version of every set in `data_dir`, by the set's name."""
+    folders = sorted(data_dir.iterdir()) if data_dir.is_dir() else []
+    return {path.name: found[-1] for path in folders if (found := _versions(path))}
+
+
+def half_written_parts(name: str, data_dir: Path) -> list[str]:
+    """What there is of a set of which `data_dir` has no finished version."""
+    return sorted(path.name for path in data_dir.glob(f"{name}/*"))
 
 
 def _versions(directory: Path) -> list[Path]:
@@ -86,7 +110,7 @@ def _read_info(name: str, directory: Path) -> Any:
     except Exception as error:
         raise ValueError(
             f"the description of {name!r} in {directory} is damaged "
-            f"({' '.join(str(error).split())}): delete that folder and {REMEDY}"
+            f"({' '.join(str(error).split())}): delete that folder and {remedy(name)}"
         ) from error
     if info.name != name or channels != 1 or not {"train", "test"} <= splits:
         raise ValueError(
@@ -96,7 +120,7 @@ def _read_info(name: str, directory: Path) -> Any:
     if file_format != "array_record":
         raise ValueError(
             f"{name!r} in {directory} is stored as {file_format}, which is not read "
-            f"without TensorFlow: {REMEDY}"
+            f"without TensorFlow: delete that folder and {remedy(name)}"
         )
     return info
 
@@ -110,14 +134,14 @@ def _read_split(
         if not path.is_file():
             raise FileNotFoundError(
                 f"{name!r} is incomplete: {path} is missing; delete its folder and "
-                f"{REMEDY}"
+                f"{remedy(name)}"
             )
         try:
             shards.append(_read_shard(path, length, image_shape, num_classes))
         except ValueError as error:
             raise ValueError(
                 f"{name!r} is damaged in {path}: {error}; delete its folder and "
-                f"{REMEDY}"
+                f"{remedy(name)}"
             ) from error
     image, label = (np.concatenate(arrays) for arrays in zip(*shards, strict=True))
     return {"image": image, "label": label}

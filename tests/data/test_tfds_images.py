@@ -186,7 +186,8 @@ def test_a_directory_without_the_set(tmp_path):
     write_set(tmp_path / "cifar10" / "3.0.2")
     write_set(tmp_path / "svhn" / "incomplete.ABC_3.0.2")
     here = "prepared there: cifar10)"
-    expect_error(FileNotFoundError, tmp_path, tmp_path, here, "'digits'", "--data-dir")
+    command = "python -m jaxdl.data prepare mnist"
+    expect_error(FileNotFoundError, tmp_path, here, command, "'digits'", "--data-dir")
 
 
 def test_an_empty_directory(tmp_path):

@@ -1,0 +1,162 @@
+"""What lets a run that was killed go on: its state, its history and the best state.
+
+The position of a run is `state.step`: batches, dropout and all other randomness follow
+from the run's key and from it. So a run that goes on from any step ends with the bits
+of one that never stopped.
+"""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import PRNGKeyArray, PyTree
+
+from jaxdl.checkpoint import Checkpoints, Saved
+from jaxdl.training import TrainState
+
+Record = dict[str, Any]
+
+
+class Progress(NamedTuple):
+    """Where a run stands: metrics of past epochs, and those met in the present one.
+
+    `met` holds an array for each metric, with a value for each step of the epoch.
+    """
+
+    state: TrainState
+    records: list[Record]
+    met: dict[str, np.ndarray]
+
+
+class Saves:
+    """The checkpoints of one run in a directory, `latest` and `best`.
+
+    `settings` are what the run's numbers depend on beside its state and data. A save is
+    due when the last is `seconds` old.
+    """
+
+    def __init__(
+        self, directory: str | Path, settings: dict[str, Any], seconds: float | int
+    ):
+        if seconds < 0:
+            raise ValueError(f"save_seconds={seconds} is below 0")
+        self.directory = Path(directory)
+        self._latest = Checkpoints(self.directory / "latest")
+        self._best = Checkpoints(self.directory / "best", keep=1)
+        self._settings = settings
+        self._seconds = seconds
+        self._saved: int | None = None
+        self._best_state: TrainState | None = None
+
+    def restore(self, state: TrainState) -> tuple[Progress, int] | None:
+        """Returns the newest progress saved, and how many steps are done again.
+
+        Raises:
+          ValueError: the run was saved with other settings, its state has another
+            structure, or no checkpoint can be read.
+        """
+        saved = self._latest.latest({"state": state})
+        if saved is None:
+            return None
+        _check_same(self.directory, saved.note, self._settings)
+        history = saved.tree.get("history", {})
+        records = _records({name: np.asarray(a) for name, a in history.items()})
+        met = {name: np.asarray(a) for name, a in saved.tree.get("met", {}).items()}
+        step = int(saved.tree["state"].step)
+        self._saved = step
+        return Progress(saved.tree["state"], records, met), self._reached() - step
+
+    def keep_best(self, state: TrainState) -> None:
+        """Copies the state, to be written with the next save."""
+        self._best_state = jax.tree.map(jnp.copy, state)
+
+    def save(self, progress: Progress, *, now: bool = False) -> None:
+        """Begins to write if a save is due, or `now`."""
+        step = int(progress.state.step)
+        self._note_reached(step)
+        late = self._latest.seconds_since_save >= self._seconds
+        if step == self._saved or not (late or now):
+            return
+        if self._best_state is not None:  # first, so that `latest` implies it
+            best = int(self._best_state.step)
+            self._best.save(best, {"state": self._best_state}, self._settings)
+            self._best.wait()
+            self._best_state = None
+        parts = {
+            "state": progress.state,
+            "history": stack_records(progress.records),
+            "met": progress.met,
+        }
+        filled = {name: part for name, part in parts.items() if len(part)}
+        self._latest.save(step, filled, self._settings)
+        self._saved = step
+
+    def finish(self) -> None:
+        """Waits for what is still being written."""
+        self._latest.wait()
+
+    def _note_reached(self, step: int) -> None:
+        self.directory.mkdir(parents=True, exist_ok=True)
+        (self.directory / "reached").write_text(str(step))
+
+    def _reached(self) -> int:
+        try:
+            return int((self.directory / "reached").read_text())
+        except (OSError, ValueError):  # a kill can leave it empty
+            return self._saved or 0
+
+
+@contextmanager
+def finishing(saves: Saves | None) -> Iterator[None]:
+    """Waits at the end, however it comes, for what is still being written."""
+    try:
+        yield
+    finally:
+        if saves:
+            saves.finish()
+
+
+def load_best(directory: str | Path, like: Mapping[str, PyTree]) -> Saved:
+    """Reads the best state of a run; `like` describes what is wanted of it.
+
+    Raises:
+      FileNotFoundError: the run has saved no best state.
+      ValueError: it is damaged, or differs from `like`.
+    """
+    saved = Checkpoints(Path(directory) / "best").latest(like)
+    if saved is None:
+        raise FileNotFoundError(f"{directory} holds no best state")
+    return saved
+
+
+def settings_of(key: PRNGKeyArray, **settings: Any) -> dict[str, Any]:
+    """Returns settings that JSON can hold, the run's key among them."""
+    return {"key": np.asarray(jax.random.key_data(key)).tolist(), **settings}
+
+
+def stack_records(records: list[Record]) -> dict[str, np.ndarray]:
+    """Returns an array over epochs for each name."""
+    if not records:
+        return {}
+    return {name: np.stack([r[name] for r in records]) for name in records[0]}
+
+
+def _records(history: dict[str, np.ndarray]) -> list[Record]:
+    epochs = len(next(iter(history.values()), ()))
+    return [{name: a[i] for name, a in history.items()} for i in range(epochs)]
+
+
+def _check_same(directory: Path, saved: dict[str, Any], wanted: dict[str, Any]) -> None:
+    differences = [
+        f"  {name}: was {saved.get(name)}, is {wanted.get(name)}"
+        for name in sorted(saved | wanted)
+        if saved.get(name) != wanted.get(name)
+    ]
+    if differences:
+        raise ValueError(
+            "\n".join([f"the run in {directory} had other settings:", *differences])
+        )
