@@ -3,7 +3,7 @@
 Another loop is as easily written from the same parts: this one is meant to be read.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, PRNGKeyArray, PyTree
 
+from jaxdl.feeds import BatchStream, Feed, feed_arrays, feed_stream
 from jaxdl.progress import is_due, reporting, spell
 from jaxdl.resume import (
     Progress,
@@ -22,29 +23,18 @@ from jaxdl.resume import (
     stack_records,
 )
 from jaxdl.training import (
-    Driver,
     Metrics,
-    Steps,
     TrainState,
     TrainStep,
-    check_batch_size,
-    choose_driver,
     compiled,
-    epoch_batches,
-    loop_steps,
     make_evaluation,
     num_examples,
-    scan_steps,
-    steps_per_epoch,
 )
 
 EvalStep = Callable[[TrainState, PyTree, Array], Metrics]
 Callback = Callable[[int, TrainState, Record], None]
 History = dict[str, np.ndarray]
 HostMetrics = dict[str, np.ndarray]
-
-STEPS_A_REPORT = 100
-"""compiled steps between two updates of the progress bar"""
 
 
 class Watch(NamedTuple):
@@ -94,7 +84,7 @@ def fit(
     key: PRNGKeyArray,
     *,
     epochs: int,
-    batch_size: int,
+    batch_size: int | None = None,
     eval_step: EvalStep | None = None,
     held_out: Mapping[str, PyTree] | None = None,
     drop_last: bool = False,
@@ -103,9 +93,14 @@ def fit(
     watch: Watch | None = None,
     checkpoint_dir: str | Path | None = None,
     save_seconds: float | int = 30,
+    workers: int = 0,
     show: bool = True,
 ) -> tuple[TrainState, History]:
     """Trains until `epochs` passes over `data` are done, counted from step 0.
+
+    `data` is a pytree of arrays that share a leading axis of examples, or a
+    `jaxdl.data.streaming.Stream`, which has a batch size of its own and is read by as
+    many `workers`.
 
     After each epoch `eval_step` measures every set of `held_out`, and each callback
     gets the epoch (from 1), the state and the epoch's record: means over its examples,
@@ -136,19 +131,27 @@ def fit(
         What was saved before stays.
       OSError: a checkpoint cannot be written.
     """
-    n = num_examples(data)
-    check_batch_size(batch_size, n)
-    epoch_steps = steps_per_epoch(n, batch_size, drop_last)
     held_out = dict(held_out or {})
     _check_held_out(held_out, eval_step)
     if epochs < 1:
         raise ValueError(f"epochs={epochs} is below 1")
 
-    driver = _choose(driver, train_step, state, data, batch_size, key)
-    settings = settings_of(
-        key, examples=n, batch_size=batch_size, drop_last=drop_last, driver=driver
-    )
-    saves = Saves(checkpoint_dir, settings, save_seconds) if checkpoint_dir else None
+    feed: Feed
+    if isinstance(data, BatchStream):
+        if batch_size not in (None, data.batch_size):
+            raise ValueError(f"batch_size={batch_size}, the stream's {data.batch_size}")
+        batch_size = data.batch_size
+        feed = feed_stream(train_step, data, key, epochs=epochs, workers=workers)
+    elif batch_size is None:
+        raise ValueError("batch_size is missing: arrays have none of their own")
+    else:
+        feed = feed_arrays(
+            train_step, state, data, key, batch_size, drop_last=drop_last, driver=driver
+        )
+    epoch_steps = len(feed.sizes)
+    saves = None
+    if checkpoint_dir:
+        saves = Saves(checkpoint_dir, settings_of(key, **feed.settings), save_seconds)
     restored = saves.restore(state) if saves else None
     (state, records, met), unsaved = restored or (Progress(state, [], {}), 0)
     done, position = divmod(int(state.step), epoch_steps)
@@ -157,12 +160,9 @@ def fit(
     if done > epochs or (done == epochs and not restored):
         raise ValueError(f"epochs={epochs}, but the state has had {done} already")
 
-    state, data = jax.device_put((state, data))
+    # Steps are given theirs: keep the caller's.
+    state = jax.tree.map(jnp.copy, jax.device_put(state))
     held_out = {name: jax.device_put(part) for name, part in held_out.items()}
-    state = jax.tree.map(jnp.copy, state)  # steps are given theirs: keep the caller's
-    order_key, step_key = jax.random.split(key)
-    order = compiled(epoch_batches, static_argnums=(2, 3))
-    steps = _compile(train_step, driver)
     evaluate = compiled(make_evaluation(eval_step or _nothing, batch_size))
 
     with reporting(epochs * epoch_steps, show=show) as report, finishing(saves):
@@ -173,19 +173,15 @@ def fit(
             if watch and watch.is_over(records):
                 report.line(f"stopped: no better {watch.metric} for {watch.patience}")
                 break
-            full, last = jax.device_get(order(order_key, epoch - 1, n, batch_size))
-            sizes = [batch_size] * len(full) + [len(last)]
-            for batches in _from(
-                position, _parts(full, last[: 0 if drop_last else None])
-            ):
+            for part in feed.parts(epoch - 1, position):
                 first_step = int(state.step)
-                state, metrics = steps(state, data, batches, step_key)
+                state, metrics = part(state)
                 metrics = jax.device_get(metrics)
                 _check_finite(metrics["loss"], epoch, first_step)
                 met = _appended(met, metrics)
-                so_far = _means(met, sizes)
+                so_far = _means(met, feed.sizes)
                 text = f"epoch {epoch}/{epochs}  {spell(so_far)}"
-                report.advance(len(batches), text)
+                report.advance(len(metrics["loss"]), text)
                 if saves and len(met["loss"]) < epoch_steps:
                     saves.save(Progress(state, records, met))
 
@@ -216,50 +212,8 @@ def _check_held_out(held_out: dict[str, PyTree], eval_step: EvalStep | None) -> 
         num_examples(examples)
 
 
-def _choose(
-    driver: Literal["auto", "scan", "loop"],
-    train_step: TrainStep,
-    state: TrainState,
-    data: PyTree,
-    batch_size: int,
-    key: PRNGKeyArray,
-) -> Driver:
-    if driver not in ("auto", "scan", "loop"):
-        raise ValueError(f"driver={driver!r} is not 'auto', 'scan' or 'loop'")
-    if driver != "auto":
-        return driver
-    batch = jax.tree.map(lambda x: x[:batch_size], data)
-    return choose_driver(train_step, state, batch, key)
-
-
-def _compile(train_step: TrainStep, driver: Driver) -> Steps:
-    if driver == "loop":
-        return loop_steps(train_step)
-    return compiled(scan_steps(train_step), donate_argnums=0)
-
-
-def _parts(full: np.ndarray, last: np.ndarray) -> Iterator[np.ndarray]:
-    """Cuts an epoch into runs of steps to report between, of equal lengths if it can.
-
-    Every length is compiled once more, so a few more or fewer steps a run are cheaper.
-    """
-    few = -(-len(full) // STEPS_A_REPORT)
-    even = (parts for parts in range(few, 2 * few) if len(full) % parts == 0)
-    yield from np.array_split(full, next(even, few))
-    if len(last):
-        yield last[None]
-
-
 def _nothing(state: TrainState, batch: PyTree, mask: Array) -> Metrics:
     return {}
-
-
-def _from(position: int, parts: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
-    """Leaves out the first `position` steps."""
-    for batches in parts:
-        if position < len(batches):
-            yield batches[position:]
-        position = max(0, position - len(batches))
 
 
 def _appended(met: HostMetrics, metrics: HostMetrics) -> HostMetrics:

@@ -7,7 +7,7 @@ system: a model is whatever its loss function makes of `params` and `model_state
     eval_fn(params, model_state, batch) -> {name: one value per example}
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import cache
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
@@ -170,9 +170,14 @@ def loop_steps(train_step: TrainStep) -> Steps:
         for i in range(len(batches)):
             state, metrics = compiled_step(state, data, batches, i, key)
             history.append(metrics)
-        return state, jax.tree.map(lambda *values: jnp.stack(values), *history)
+        return state, stack_metrics(history)
 
     return steps
+
+
+def stack_metrics(history: Sequence[Metrics]) -> Metrics:
+    """Returns the metrics of steps as arrays with a leading axis of steps."""
+    return jax.tree.map(lambda *values: jnp.stack(values), *history)
 
 
 def epoch_batches(

@@ -9,8 +9,9 @@ import numpy as np
 import optax
 from flax import linen as nn
 
-from jaxdl import checkpoint, loop
+from jaxdl import checkpoint, feeds
 from jaxdl.config import RunConfig
+from jaxdl.data.streaming import Stream
 from jaxdl.functional import cross_entropy
 from jaxdl.loop import Watch, fit
 from jaxdl.run import open_run
@@ -27,8 +28,21 @@ class Network(nn.Module):
         return nn.Dense(3)(nn.Dropout(0.3, deterministic=not train)(x))
 
 
+class Examples:
+    """Arrays as a source of examples."""
+
+    def __init__(self, data):
+        self.data = data
+
+    def __len__(self):
+        return len(self.data["x"])
+
+    def __getitem__(self, index):
+        return jax.tree.map(lambda a: a[index], self.data)
+
+
 def main(directory: str, driver: str) -> None:
-    loop.STEPS_A_REPORT = 5  # so that a short epoch is saved in its middle too
+    feeds.STEPS_A_REPORT = 5  # so that a short epoch is saved in its middle too
     rng = np.random.default_rng(0)
     x = rng.normal(size=(83, 5)).astype(np.float32)
     data = {"x": x, "y": (x[:, :3] ** 2).argmax(axis=1)}
@@ -50,18 +64,21 @@ def main(directory: str, driver: str) -> None:
         logits = model.apply({"params": params, **model_state}, batch["x"], train=False)
         return {"loss": cross_entropy(logits, batch["y"], reduction="none")}
 
+    streamed = driver == "stream"
     stats = {"batch_stats": variables["batch_stats"]}
     with open_run("resumed", RunConfig(run_dir=directory)) as run:
         state, history = fit(
             init_state(variables["params"], optimizer, stats),
             make_train_step(loss_fn, optimizer),
-            data,
+            Stream(Examples(data), 4, remainder="drop", key=run_key)
+            if streamed
+            else data,
             run_key,
             epochs=EPOCHS,
             batch_size=4,
             eval_step=make_eval_step(eval_fn),
             held_out={"test": jax.tree.map(lambda a: jnp.asarray(a[:11]), data)},
-            driver=driver,
+            driver="auto" if streamed else driver,
             callbacks=[run.log],
             watch=Watch("test/loss"),
             checkpoint_dir=run.checkpoints,

@@ -5,7 +5,9 @@ import optax
 import pytest
 
 from jaxdl.checkpoint import Checkpoints
-from jaxdl.loop import STEPS_A_REPORT, Watch, fit
+from jaxdl.data.streaming import Stream
+from jaxdl.feeds import STEPS_A_REPORT
+from jaxdl.loop import Watch, fit
 from jaxdl.resume import load_best
 from jaxdl.training import (
     compiled,
@@ -357,3 +359,47 @@ def test_a_loss_that_is_not_finite_leaves_the_last_checkpoint(run, tmp_path):
     with pytest.raises(FloatingPointError, match="step 7 of the run"):
         fit(state, breaking, data, KEY, checkpoint_dir=tmp_path, **settings)
     assert Checkpoints(tmp_path / "latest").steps[-1] == 6
+
+
+def stream_of(data, **settings):
+    source = [{"x": x} for x in data["x"]]
+    return Stream(source, 4, **{"remainder": "drop", "key": KEY} | settings)
+
+
+def test_a_stream_trains_as_its_batches_do(run):
+    state, step, data = run
+    stream = stream_of(data)
+    final, history = fit(state, step, stream, KEY, epochs=2, show=False)
+    step_key = jax.random.split(KEY)[1]
+    losses = []
+    for batch, _ in stream.read(epochs=2):
+        state, metrics = compiled(step)(state, batch, step_key)
+        losses.append(metrics["loss"])
+    assert_same_bits(final, state)
+    np.testing.assert_allclose(
+        history["train/loss"], np.reshape(losses, (2, 2)).mean(axis=1), rtol=1e-6
+    )
+
+
+def test_a_streamed_run_goes_on_from_its_directory(run, tmp_path):
+    state, step, data = run
+    settings = {"epochs": 4, "show": False, "save_seconds": 0}
+    whole, history = fit(state, step, stream_of(data), KEY, **settings)
+    settings |= {"checkpoint_dir": tmp_path}
+    with pytest.raises(KeyboardInterrupt):
+        fit(state, step, stream_of(data), KEY, callbacks=[interrupt(3)], **settings)
+    final, resumed = fit(state, step, stream_of(data), KEY, **settings)
+    assert_same_bits((final, resumed), (whole, history))
+    other = stream_of(data, key=jax.random.key(8))
+    with pytest.raises(ValueError, match=r"seed: was \[0, 3\], is \[0, 8\]"):
+        fit(state, step, other, KEY, **settings)
+
+
+def test_what_a_stream_or_arrays_cannot_be_given(run):
+    state, step, data = run
+    with pytest.raises(ValueError, match="needs remainder='drop', not 'mask'"):
+        fit(state, step, stream_of(data, remainder="mask"), KEY, epochs=1)
+    with pytest.raises(ValueError, match="batch_size=3, the stream's 4"):
+        fit(state, step, stream_of(data), KEY, epochs=1, batch_size=3)
+    with pytest.raises(ValueError, match="batch_size is missing"):
+        fit(state, step, data, KEY, epochs=1)

@@ -83,13 +83,13 @@ def check_kills(tmp_path, driver, kills):
     assert_same_runs(killed, whole)
 
 
-@pytest.mark.parametrize(("driver", "kills"), [("scan", 3), ("loop", 2)])
+@pytest.mark.parametrize(("driver", "kills"), [("scan", 2), ("stream", 1)])
 def test_a_killed_run_ends_with_the_same_bits(tmp_path, driver, kills):
     check_kills(tmp_path, driver, kills)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("driver", ["scan", "loop"])
+@pytest.mark.parametrize("driver", ["scan", "loop", "stream"])
 def test_many_kills(tmp_path, driver):
     for repetition in range(5):
         check_kills(tmp_path / str(repetition), driver, kills=5)
