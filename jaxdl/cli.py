@@ -1,8 +1,9 @@
 """Command lines from dataclasses, and a user's mistake answered in one line."""
 
 import sys
-from collections.abc import Callable
-from typing import TypeVar
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
 
 from jaxdl.config import RunConfig
 from jaxdl.determinism import make_deterministic
@@ -15,8 +16,10 @@ Config = TypeVar("Config", bound=RunConfig)
 def run_main(main: Callable[[Config], object], config_type: type[Config]) -> None:
     """Reads a configuration from the command line and calls `main` with it.
 
-    A mistake that a user can mend (a flag, a file, a value) ends the program with
-    status 2 and one line on standard error; `--debug` shows the traceback instead.
+    Fields come from the defaults of `config_type`, then from the file that `--config`
+    names, then from the command line. A mistake that a user can mend (a flag, a file, a
+    value) ends the program with status 2 and one line on standard error; `--debug`
+    shows the traceback instead.
     """
     import tyro
 
@@ -25,6 +28,7 @@ def run_main(main: Callable[[Config], object], config_type: type[Config]) -> Non
     try:
         config = tyro.cli(
             config_type,
+            args=with_config_file(sys.argv[1:]),
             prog=f"python -m {spec.name}" if spec else None,
             description=script.__doc__,
             config=(tyro.conf.FlagCreatePairsOff,),
@@ -40,3 +44,45 @@ def run_main(main: Callable[[Config], object], config_type: type[Config]) -> Non
             raise
         print(f"error: {error}  (--debug shows where)", file=sys.stderr)
         sys.exit(2)
+
+
+def with_config_file(arguments: Sequence[str]) -> list[str]:
+    """Puts the settings of the file after `--config` before the other arguments.
+
+    As flags they are checked like flags, and later ones override them.
+
+    Raises:
+      FileNotFoundError: there is no such file.
+      ValueError: it is no YAML or JSON, or holds no names with values.
+    """
+    for flag, value in zip(arguments, [*arguments[1:], None], strict=True):
+        name, _, joined = flag.partition("=")
+        if name == "--config" and (joined or value):
+            return [*_flags(Path(joined or str(value))), *arguments]
+    return list(arguments)
+
+
+def _flags(path: Path) -> list[str]:
+    import yaml
+
+    if not path.is_file():
+        raise FileNotFoundError(f"--config {path} is no file")
+    try:
+        settings = yaml.safe_load(path.read_text())
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        reason = " ".join(str(error).split())
+        raise ValueError(f"--config {path} is no YAML or JSON: {reason}") from error
+    if not isinstance(settings, dict):
+        raise ValueError(f"--config {path} holds no names with values")
+    flags: list[str] = []
+    for name, value in settings.items():
+        if value is not None:  # null leaves the default, as the defaults do
+            flags += _flag(f"--{str(name).replace('_', '-')}", value)
+    return flags
+
+
+def _flag(flag: str, value: Any) -> list[str]:
+    if isinstance(value, bool):
+        return [flag] if value else []
+    values = value if isinstance(value, list) else [value]
+    return [flag, *map(str, values)]

@@ -19,6 +19,9 @@ class RunConfig:
     """on a GPU, take slower kernels that give the same bits in every process"""
     debug: bool = False
     """show where in the program an error came from"""
+    config: str | None = None
+    """YAML or JSON file of these settings, such as a run's config.yaml; the command line
+    overrides it"""
 
     def __post_init__(self) -> None:
         """Raises ValueError for a number that would not do what it says."""

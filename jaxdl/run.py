@@ -137,7 +137,8 @@ def _lock(directory: Path) -> int:
 def _write_config(path: Path, config: RunConfig) -> None:
     import yaml
 
-    text = yaml.safe_dump(asdict(config), sort_keys=False)
+    settings = {k: v for k, v in asdict(config).items() if k != "config"}
+    text = yaml.safe_dump(settings, sort_keys=False)
     if path.exists():
         _check_same(path, yaml.safe_load(text))
     part = path.with_name("config.yaml.part")

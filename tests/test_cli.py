@@ -9,6 +9,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+import yaml
+
+from jaxdl import checkpoint
+from tests.oracle import assert_same_bits
 
 ROOT = Path(__file__).parents[1]
 
@@ -54,6 +58,7 @@ def test_help_explains_every_field(run):
     assert done.returncode == 0
     assert "usage: python -m experiments.lenet" in done.stdout
     for flag, text in {
+        "--config": "YAML or JSON file of these settings",
         "--seed": "the same seed gives the same bits",
         "--run-dir": "by default runs/<lesson>/<time>",
         "--deterministic": "same bits in every process",
@@ -159,6 +164,46 @@ def test_a_wrong_flag_suggests_the_right_one(run):
     assert "Traceback" not in done.stderr
     assert "Perhaps you meant" in done.stderr
     assert "--batch-size" in done.stderr
+
+
+def test_a_file_then_the_command_line(run, tmp_path):
+    (tmp_path / "mine.yaml").write_text("num_examples: 60\nepochs: 2\nseed: 3\n")
+    flags = ["--epochs", "1", "--config", "mine.yaml", "--run-dir", "there"]
+    assert run("experiments.linear_regression", *flags).returncode == 0
+    saved = yaml.safe_load((tmp_path / "there" / "config.yaml").read_text())
+    assert (saved["num_examples"], saved["epochs"], saved["seed"]) == (60, 1, 3)
+
+
+def test_the_saved_configuration_repeats_the_run(run, tmp_path):
+    """Read back from what a run has saved, settings give the same bits."""
+    lesson = "experiments.linear_regression_scratch"
+    first = ["--num-examples", "40", "--learning-rate", "0.02", "--run-dir", "first"]
+    assert run(lesson, *first).returncode == 0
+    again = ["--config=first/config.yaml", "--run-dir", "again"]
+    assert run(lesson, *again).returncode == 0
+    assert_same_bits(
+        *(checkpoint.load_any(tmp_path / d / "params").tree for d in ("first", "again"))
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (None, "error: --config mine.yaml is no file"),
+        ("a: [1", "error: --config mine.yaml is no YAML or JSON: "),
+        ("[1, 2]", "error: --config mine.yaml holds no names with values"),
+        ("epochz: 3", "--epochz"),
+        ("epochs: many", "'many'"),
+        ("seed: -1", "seed=-1 is not within"),
+    ],
+)
+def test_a_configuration_file_that_cannot_be(run, tmp_path, text, message):
+    if text is not None:
+        (tmp_path / "mine.yaml").write_text(text)
+    done = run("experiments.linear_regression", "--config", "mine.yaml")
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_a_terminal_sees_a_bar_with_live_numbers(tmp_path):
