@@ -238,6 +238,58 @@ def make_epoch(
     return epoch
 
 
+def make_run(epoch: TrainStep, epochs: int) -> TrainStep:
+    """Returns `epochs` epochs as one program: `lax.scan`, pure, uncompiled.
+
+    `epoch` is one of `make_epoch`'s that scans. Metrics gain a leading axis of epochs.
+
+    Raises:
+      ValueError: `epochs` is below 1.
+    """
+    if epochs < 1:
+        raise ValueError(f"epochs={epochs} is below 1")
+
+    def run(state, data, key):
+        return jax.lax.scan(
+            lambda state, _: epoch(state, data, key), state, length=epochs
+        )
+
+    return run
+
+
+def compute_in(dtype: Any, loss_fn: LossFn) -> LossFn:
+    """Returns a loss function that computes in `dtype`, such as bfloat16.
+
+    Parameters and floating inputs are cast on the way in; so gradients, updates and
+    stored parameters keep their own type. The loss and metrics come back as float32 at
+    least, and `model_state` in the types that it had.
+    """
+
+    def to(dtype_of):
+        return lambda tree: jax.tree.map(
+            lambda x: (
+                x.astype(dtype_of(x.dtype))
+                if jnp.issubdtype(jnp.result_type(x), jnp.floating)
+                else x
+            ),
+            tree,
+        )
+
+    def in_dtype(params, model_state, batch, key):
+        params, batch = to(lambda own: dtype)((params, batch))
+        loss, (new_state, metrics) = loss_fn(params, model_state, batch, key)
+        wide = to(lambda own: jnp.promote_types(own, jnp.float32))
+        new_state = jax.tree.map(
+            lambda new, old: jnp.asarray(new, jnp.result_type(old)),
+            new_state,
+            model_state,
+        )
+        loss, metrics = wide((loss, metrics))
+        return loss, (new_state, metrics)
+
+    return in_dtype
+
+
 def choose_driver(
     train_step: TrainStep, state: TrainState, batch: PyTree, key: PRNGKeyArray
 ) -> Driver:

@@ -11,6 +11,8 @@ from jaxdl.optimizers.adaptive import adagrad as adagrad
 from jaxdl.optimizers.adaptive import adam as adam
 from jaxdl.optimizers.adaptive import adamw as adamw
 from jaxdl.optimizers.adaptive import rmsprop as rmsprop
+from jaxdl.optimizers.averaging import average_of as average_of
+from jaxdl.optimizers.averaging import track_average as track_average
 from jaxdl.optimizers.clipping import clip_grad_norm as clip_grad_norm
 from jaxdl.optimizers.clipping import clip_grad_value as clip_grad_value
 from jaxdl.optimizers.groups import frozen as frozen

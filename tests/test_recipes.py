@@ -1,0 +1,194 @@
+"""What trainings are composed of, each against its definition or PyTorch."""
+
+import copy
+from operator import itemgetter
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+import torch
+from flax import linen as nn
+
+from jaxdl.functional import cross_entropy, mse_loss
+from jaxdl.optimizers import average_of, sgd, track_average
+from jaxdl.training import (
+    compiled,
+    compute_in,
+    init_state,
+    make_epoch,
+    make_run,
+    make_train_step,
+)
+from tests.oracle import assert_close, assert_same_bits, to_torch
+
+KEY = jax.random.key(0)
+
+
+def loss_fn(params, model_state, batch, key):
+    return mse_loss(batch["x"] @ params, batch["y"]), (model_state, {})
+
+
+@pytest.fixture
+def problem(rng, x64):
+    data = {"x": jnp.asarray(rng.normal(size=(24, 3))), "y": rng.normal(size=24)}
+    return jnp.asarray(rng.normal(size=3)), jax.tree.map(jnp.asarray, data)
+
+
+def torch_loss(weight, batch):
+    x, y = to_torch(batch["x"]), to_torch(batch["y"])
+    return torch.nn.functional.mse_loss(x @ weight, y)
+
+
+def batches(data, size):
+    n = len(data["x"])
+    return [
+        jax.tree.map(itemgetter(slice(i, i + size)), data) for i in range(0, n, size)
+    ]
+
+
+@pytest.mark.parametrize("mean", [False, True])
+def test_accumulated_gradients_equal_torchs(problem, mean):
+    """PyTorch adds up what `backward` gives; optax averages, so it is scaled."""
+    params, data = problem
+    inner = sgd(0.05, momentum=0.9)
+    inner = inner if mean else optax.chain(optax.scale(4), inner)
+    optimizer = optax.MultiSteps(inner, 4).gradient_transformation()
+    step = jax.jit(make_train_step(loss_fn, optimizer))
+    state = init_state(params, optimizer)
+    weight = to_torch(params).requires_grad_()
+    theirs = torch.optim.SGD([weight], lr=0.05, momentum=0.9)
+    for i, batch in enumerate(batches(data, 2), 1):
+        state, _ = step(state, batch, KEY)
+        (torch_loss(weight, batch) / (4 if mean else 1)).backward()
+        if i % 4 == 0:
+            theirs.step()
+            theirs.zero_grad()
+        assert_close(state.params, weight.detach())
+
+
+def test_the_average_of_parameters_equals_torchs(problem):
+    params, data = problem
+    optimizer = optax.chain(sgd(0.1), track_average(0.8))
+    step = jax.jit(make_train_step(loss_fn, optimizer))
+    state = init_state(params, optimizer)
+    net = torch.nn.Linear(3, 1, bias=False).double()
+    with torch.no_grad():
+        net.weight.copy_(to_torch(params)[None])
+    theirs = torch.optim.SGD(net.parameters(), lr=0.1)
+    decay = torch.optim.swa_utils.get_ema_multi_avg_fn(0.8)
+    averaged = torch.optim.swa_utils.AveragedModel(
+        copy.deepcopy(net), multi_avg_fn=decay
+    )
+    for batch in batches(data, 4):
+        state, _ = step(state, batch, KEY)
+        theirs.zero_grad()
+        torch_loss(net.weight[0], batch).backward()
+        theirs.step()
+        averaged.update_parameters(net)
+        average = averaged.module.weight[0].detach()
+        assert_close(average_of(state.opt_state), average)
+
+
+def test_averages_that_cannot_be(problem):
+    params, _ = problem
+    with pytest.raises(ValueError, match=r"decay=1.5 is not within \[0, 1\]"):
+        track_average(1.5)
+    with pytest.raises(ValueError, match="holds 0 averages"):
+        average_of(sgd(0.1).init(params))
+    with pytest.raises(ValueError, match="needs the parameters"):
+        track_average(0.5).update(params, track_average(0.5).init(params))
+
+
+def test_a_run_of_epochs_is_one_program_with_the_same_bits(problem):
+    params, data = problem
+    optimizer = optax.adam(0.1)
+    epoch = make_epoch(make_train_step(loss_fn, optimizer), 5)
+    state = init_state(params, optimizer)
+    whole, metrics = compiled(make_run(epoch, 3))(state, data, KEY)
+    losses = []
+    for _ in range(3):
+        state, met = compiled(epoch)(state, data, KEY)
+        losses.append(met["loss"])
+    assert_same_bits(whole, state)
+    np.testing.assert_array_equal(metrics["loss"], np.stack(losses))
+    with pytest.raises(ValueError, match="epochs=0 is below 1"):
+        make_run(epoch, 0)
+
+
+class Network(nn.Module):
+    @nn.compact
+    def __call__(self, x, train):
+        x = nn.BatchNorm(use_running_average=not train)(nn.Dense(7)(x))
+        return nn.Dense(3)(nn.relu(x))
+
+
+@pytest.fixture
+def network(rng):
+    x = rng.normal(size=(16, 5)).astype(np.float32)
+    batch = {"x": jnp.asarray(x), "y": jnp.asarray(x[:, :3].argmax(axis=1))}
+    variables = Network().init(KEY, batch["x"], True)
+
+    def loss(params, model_state, batch, key):
+        logits, model_state = Network().apply(
+            {"params": params, **model_state}, batch["x"], True, mutable=["batch_stats"]
+        )
+        seen.append(logits.dtype)
+        return cross_entropy(logits, batch["y"]), (model_state, {"top": logits.max()})
+
+    seen = []
+    stats = {"batch_stats": variables["batch_stats"]}
+    return variables["params"], stats, batch, loss, seen
+
+
+def test_half_precision_computes_in_it_and_keeps_parameters(network):
+    params, stats, batch, loss, seen = network
+    optimizer = optax.sgd(0.1)
+    half = jax.jit(make_train_step(compute_in(jnp.bfloat16, loss), optimizer))
+    state, metrics = half(init_state(params, optimizer, stats), batch, KEY)
+    assert seen == [jnp.bfloat16]
+    assert {leaf.dtype for leaf in jax.tree.leaves(state.params)} == {np.dtype("f4")}
+    assert {leaf.dtype for leaf in jax.tree.leaves(state.model_state)} == {
+        np.dtype("f4")
+    }
+    assert {leaf.dtype for leaf in metrics.values()} == {np.dtype("f4")}
+    full = jax.jit(make_train_step(loss, optimizer))
+    exact, expected = full(init_state(params, optimizer, stats), batch, KEY)
+    # bfloat16 keeps 8 bits, 0.4 %, and errors add up over a few operations.
+    np.testing.assert_allclose(metrics["loss"], expected["loss"], rtol=0.05)
+    for a, b in zip(*map(jax.tree.leaves, (state.params, exact.params)), strict=True):
+        assert not np.array_equal(a, b)
+        np.testing.assert_allclose(a, b, atol=0.01)
+
+
+def test_checkpointed_layers_keep_less_and_compute_the_same(rng, x64):
+    class Deep(nn.Module):
+        layer: type
+
+        @nn.compact
+        def __call__(self, x):
+            for i in range(4):
+                x = self.layer(6, name=f"layer{i}")(x)
+            return x.sum()
+
+    class Layer(nn.Module):
+        width: int
+
+        @nn.compact
+        def __call__(self, x):
+            return jnp.tanh(nn.Dense(self.width)(nn.Dense(50)(x)))
+
+    x = jnp.asarray(rng.normal(size=(9, 6)))
+    plain, remat = Deep(Layer), Deep(nn.remat(Layer))
+    params = plain.init(KEY, x)
+    ours, theirs = (
+        jax.grad(lambda p, m=m: m.apply(p, x))(params) for m in (remat, plain)
+    )
+    jax.tree.map(assert_close, ours, theirs)
+
+    def kept(model):
+        _, pullback = jax.vjp(lambda p: model.apply(p, x), params)
+        return sum(leaf.size for leaf in jax.tree.leaves(pullback))
+
+    assert kept(remat) < kept(plain)
