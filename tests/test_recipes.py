@@ -50,11 +50,10 @@ def batches(data, size):
 
 @pytest.mark.parametrize("mean", [False, True])
 def test_accumulated_gradients_equal_torchs(problem, mean):
-    """PyTorch adds up what `backward` gives; optax averages, so it is scaled."""
+    """PyTorch adds up what `backward` gives; optax averages unless told otherwise."""
     params, data = problem
-    inner = sgd(0.05, momentum=0.9)
-    inner = inner if mean else optax.chain(optax.scale(4), inner)
-    optimizer = optax.MultiSteps(inner, 4).gradient_transformation()
+    accumulated = optax.MultiSteps(sgd(0.05, momentum=0.9), 4, use_grad_mean=mean)
+    optimizer = accumulated.gradient_transformation()
     step = jax.jit(make_train_step(loss_fn, optimizer))
     state = init_state(params, optimizer)
     weight = to_torch(params).requires_grad_()
