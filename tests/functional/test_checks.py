@@ -5,12 +5,18 @@ import jax.numpy as jnp
 import pytest
 from jax.experimental import checkify
 
-from jaxdl.functional.checks import check_indices
+from jaxdl.functional.checks import check_floating, check_indices
+
+
+@pytest.mark.parametrize("dtype", ["int32", "bool", "complex64"])
+def test_arrays_that_are_not_floating_raise(dtype):
+    with pytest.raises(ValueError, match=f"x has dtype {dtype}; expected a floating"):
+        check_floating(w=None, x=jnp.zeros(2, dtype))
 
 
 @pytest.mark.parametrize(
     ("indices", "message"),
-    [([[0, 3], [4, 2]], r"label 4 at \(1, 0\) lies outside of 0..3"), ([-1], "-1 at")],
+    [([[0, 3], [4, 9]], r"label 4 at \(1, 0\) lies outside of 0..3"), ([-1], "-1 at")],
 )
 def test_an_index_out_of_range_raises(indices, message):
     with pytest.raises(ValueError, match=message):

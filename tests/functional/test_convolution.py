@@ -286,6 +286,23 @@ def test_keeps_the_dtype_to_its_precision(dtype, path):
         np.testing.assert_allclose(array.astype(jnp.float64), reference, atol=limit)
 
 
+@pytest.mark.parametrize("dtype", [jnp.float16, jnp.bfloat16])
+@pytest.mark.parametrize("channels", [1, 4])
+def test_large_kernels_round_the_gradient_for_the_images_once(dtype, channels):
+    """Added up in half precision, what 25 positions of the kernel give rounds 24 times."""
+    shapes = (2, 12, 12, channels), (5, 5, channels, 16), (2, 8, 8, 16)
+    *primals, cotangent = (
+        jnp.asarray(random(shape, seed)).astype(dtype)
+        for seed, shape in enumerate(shapes)
+    )
+    gradient = jax.jit(lambda x, w, g: jax.vjp(conv2d, x, w)[1](g)[0])
+    actual = gradient(*primals, cotangent)
+    exact = gradient(*(a.astype(jnp.float64) for a in (*primals, cotangent)))
+    # One rounding is half of eps; float32 sums in between add next to nothing.
+    limit = 0.51 * jnp.finfo(dtype).eps * jnp.max(jnp.abs(exact))
+    np.testing.assert_allclose(actual.astype(jnp.float64), exact, atol=limit, rtol=0)
+
+
 def zeros(*shape, dtype=jnp.float32):
     return jnp.zeros(shape, dtype)
 

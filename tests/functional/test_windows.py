@@ -58,6 +58,12 @@ def test_axes_may_differ():
     assert receptive_field(stack) == (5, 8)
 
 
+def test_one_axis_in_tuples_gives_tuples():
+    stack = [Window((5,)), Window(2, stride=2), Window((5,))]
+    assert output_size((28,), stack) == (8,)
+    assert receptive_field(stack) == (14,)
+
+
 def test_same_and_valid_padding():
     assert output_size(9, [Window(4, padding="same"), Window(4, padding="valid")]) == 6
 
