@@ -69,6 +69,12 @@ def test_equals_torch(axes, data):
     assert_like_torch(shape, axes, **arguments)
 
 
+@pytest.mark.parametrize("axes", [1, 2, 3])
+def test_defaults_are_torchs(axes):
+    """But for the padding, without which no default shows."""
+    assert_like_torch((1, *(6,) * axes, 1), axes, kernel_size=3, padding=1)
+
+
 @pytest.mark.parametrize("count_include_pad", [True, False])
 def test_windows_beyond_the_padding_equal_torch(count_include_pad):
     """What lies beyond the padding never counts."""

@@ -337,7 +337,7 @@ def zeros(*shape, dtype=jnp.float32):
             "padding=6 exceeds 5, .* padding_mode='circular' .* height 5",
         ),
         ({"weight": zeros(3, 0, 4, 6)}, "weight's width is 0"),
-        ({"padding": "same", "stride": 2}, 'padding="same" needs stride=1'),
+        ({"padding": "same", "stride": (1, 2)}, 'padding="same" needs stride=1'),
         ({"input": zeros(2, 5, 2, 4)}, "width 3.*exceeds input's padded width 2"),
         ({"dilation": (3, 1)}, "height 3.*7.*exceeds input's padded height 5"),
     ],

@@ -93,6 +93,11 @@ def test_equals_torch(axes, data):
     assert_like_torch(images, axes, **arguments)
 
 
+@pytest.mark.parametrize("axes", [1, 2, 3])
+def test_defaults_are_torchs(axes):
+    assert_like_torch(random((1, *(5,) * axes, 1), 0), axes, kernel_size=2)
+
+
 @pytest.mark.parametrize("values", [random, ties])
 @pytest.mark.parametrize("arguments", [LARGE, LARGE | {"dilation": (1, 2)}])
 def test_large_windows_equal_torch(values, arguments):

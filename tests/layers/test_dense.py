@@ -1,5 +1,7 @@
 """Linear layers, and what all layers do with initialisers and inputs."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -58,9 +60,10 @@ def test_initial_parameters_are_drawn_as_torch_draws_them(layer, oracle, shape):
         )
 
 
-def test_given_initialisers_are_used():
-    layer = Linear(40, kernel_init=normal(0.01), bias_init=zeros)
-    params = layer.init(jax.random.key(0), jnp.zeros((1, 50)))["params"]
+@pytest.mark.parametrize("make", [partial(Linear, 40), partial(Conv, 40, 1)])
+def test_given_initialisers_are_used(make):
+    layer = make(kernel_init=normal(0.01), bias_init=zeros)
+    params = layer.init(jax.random.key(0), jnp.zeros((1, 1, 50)))["params"]
     np.testing.assert_allclose(params["kernel"].std(), 0.01, rtol=0.1)
     assert (params["bias"] == 0).all()
 
