@@ -152,6 +152,12 @@ def test_bounded_draws_fill_their_interval(initializer, bound):
     assert 0.999 * bound < values.max() <= limit
 
 
+def test_rounding_leaves_truncated_draws_within_their_limits():
+    """-7.7 + 1.1 z, rounded, exceeds 0.003 by 3e-7 for the largest z."""
+    values = trunc_normal(-7.7, 1.1, 0.001, 0.003)(KEY, (100,))
+    assert np.float32(0.001) <= values.min() <= values.max() <= np.float32(0.003)
+
+
 def test_a_plain_normal_is_not_truncated():
     """JAX's own xavier_normal ends at 2.3 standard deviations."""
     values = xavier_normal()(KEY, (300, 200))

@@ -133,6 +133,16 @@ def test_keeps_the_dtype_to_its_precision(dtype, pool):
     np.testing.assert_allclose(output.astype(jnp.float64), exact, atol=limit, rtol=0)
 
 
+@pytest.mark.parametrize("dtype", [jnp.float16, jnp.bfloat16])
+def test_large_windows_round_once(dtype):
+    images = jnp.asarray(random((2, 16, 16, 2), 0) + 1).astype(dtype)
+    output = avg_pool2d(images, 8)
+    exact = avg_pool2d(images.astype(jnp.float64), 8)
+    # One rounding is half of eps; float32 sums before it add next to nothing.
+    limit = 0.51 * jnp.finfo(dtype).eps * jnp.max(jnp.abs(exact))
+    np.testing.assert_allclose(output.astype(jnp.float64), exact, atol=limit, rtol=0)
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [

@@ -289,7 +289,7 @@ def test_keeps_the_dtype_to_its_precision(dtype, path):
 @pytest.mark.parametrize("dtype", [jnp.float16, jnp.bfloat16])
 @pytest.mark.parametrize("channels", [1, 4])
 def test_large_kernels_round_the_gradient_for_the_images_once(dtype, channels):
-    """Added up in half precision, what 25 positions of the kernel give rounds 24 times."""
+    """Added up in half precision, what 25 positions give would round 24 times."""
     shapes = (2, 12, 12, channels), (5, 5, channels, 16), (2, 8, 8, 16)
     *primals, cotangent = (
         jnp.asarray(random(shape, seed)).astype(dtype)

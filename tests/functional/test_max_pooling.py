@@ -109,6 +109,12 @@ def test_a_window_of_a_whole_image_equals_torch():
     assert_like_torch(ties((2, 13, 12, 2), 0), kernel_size=(13, 12))
 
 
+def test_more_places_along_an_axis_than_a_byte_counts_equal_torch():
+    images = random((1, 129, 3), 0)
+    images[0, -1, 0] = 9
+    assert_like_torch(images, axes=1, kernel_size=129)
+
+
 @pytest.mark.parametrize("arguments", ALL)
 def test_ties_send_the_gradient_where_torch_does(arguments):
     assert_like_torch(ties((4, 12, 12, 3), 0), **arguments)

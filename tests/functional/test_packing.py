@@ -103,6 +103,7 @@ def test_dtype_is_kept(dtype):
         ((3, 2), [2, 0], r"length 0 at .* lies outside of 1..3"),
         ((3, 2), [4, 1], r"length 4 at .* lies outside of 1..3"),
         ((3, 2), [1], r"lengths \(1,\) do not fit 2 sequences"),
+        ((3, 2), [[2], [1]], r"lengths \(2, 1\) do not fit 2 sequences"),
         ((3, 2), [1.5, 1.0], "lengths have dtype float64"),
         ((3, 0), np.zeros(0, int), "there are no sequences"),
         ((3,), [1], r"input has shape \(3,\)"),

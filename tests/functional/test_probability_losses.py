@@ -151,6 +151,14 @@ def test_certain_predictions():
     np.testing.assert_allclose(gradient, p.grad, rtol=1e-8, atol=1e-12)
 
 
+def test_small_losses_keep_their_digits():
+    """In float32, where 1 - p has lost most of p's."""
+    p, y = np.array([1e-6, 0], np.float32)
+    expected = F.binary_cross_entropy(*torch.tensor([p, y], dtype=torch.float64))
+    actual = binary_cross_entropy(jnp.asarray(p), jnp.asarray(y))
+    np.testing.assert_allclose(actual, expected, rtol=1e-6)
+
+
 def test_gradient_by_the_target_of_certain_predictions_is_finite():
     loss = lambda y: binary_cross_entropy(jnp.array([0.0, 1.0]), y, reduction="sum")
     assert_close(jax.grad(loss)(jnp.array([1.0, 0.0])), [100, -100])

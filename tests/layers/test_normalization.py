@@ -60,7 +60,7 @@ def assert_statistics_match(statistics, oracle):
         {"momentum": 0.4, "eps": 0.1},
         {"momentum": None},
         {"affine": False},
-        {"track_running_stats": False},
+        {"track_running_stats": False, "eps": 0.1},
     ],
     ids=str,
 )
@@ -165,9 +165,9 @@ class Block(nn.Module):
         return BatchNorm(name="norm")(x, train=train)
 
 
-@pytest.mark.parametrize("affine", [True, False])
-def test_other_channels_than_the_layer_was_made_for_are_named(affine):
-    layer = BatchNorm(affine=affine)
+@pytest.mark.parametrize("without", [None, "affine", "track_running_stats"])
+def test_other_channels_than_the_layer_was_made_for_are_named(without):
+    layer = BatchNorm(**{without: False} if without else {})
     variables = layer.init(jax.random.key(0), jnp.ones((2, 3)), train=True)
     with pytest.raises(
         ValueError, match="BatchNorm was made for 3 channels and is given 4"

@@ -136,6 +136,13 @@ def test_dropout_acts_in_training_only_and_follows_its_key():
     assert (run(0) != run(1)).any()
 
 
+def test_training_without_dropout_needs_no_key():
+    x = jnp.ones((4, 3, 2))
+    variables = {"params": initial(GRU(3), x)}
+    trained, evaluated = (GRU(3).apply(variables, x, train=t) for t in (True, False))
+    jax.tree.map(np.testing.assert_array_equal, trained, evaluated)
+
+
 def test_dropout_needs_train():
     x = jnp.ones((4, 3, 2))
     with pytest.raises(
@@ -149,6 +156,14 @@ def test_states_and_inputs_are_promoted_with_the_parameters():
     variables = {"params": initial(GRU(3), x)}
     output, h_n = GRU(3).apply(variables, x, hx)
     assert output.dtype == h_n.dtype == jnp.float32
+
+
+@pytest.mark.parametrize("cell", [RNNCell(3), GRUCell(3), LSTMCell(3)])
+def test_cells_start_from_zeros_of_the_inputs_type(cell):
+    x = jnp.ones((4, 2), jnp.bfloat16)
+    low = jax.tree.map(lambda a: a.astype(jnp.bfloat16), initial(cell, x))
+    for state in leaves(cell.apply({"params": low}, x)):
+        assert state.dtype == jnp.bfloat16
 
 
 @pytest.mark.parametrize(
