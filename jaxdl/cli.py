@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -35,7 +36,8 @@ def run_main(main: Callable[[Config], object], config_type: type[Config]) -> Non
         )
         if config.deterministic:
             make_deterministic()
-        main(config)
+        with on_device(config.device):
+            main(config)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         sys.exit(130)
@@ -44,6 +46,20 @@ def run_main(main: Callable[[Config], object], config_type: type[Config]) -> Non
             raise
         print(f"error: {error}  (--debug shows where)", file=sys.stderr)
         sys.exit(2)
+
+
+def on_device(name: str | None) -> AbstractContextManager[Any]:
+    """Makes the device of that name the one that computes; None changes nothing.
+
+    Raises ValueError where there is no such device.
+    """
+    if name is None:
+        return nullcontext()
+    import jax  # only now: --help does not wait for it
+
+    from jaxdl.devices import find_device
+
+    return jax.default_device(find_device(name))
 
 
 def with_config_file(arguments: Sequence[str]) -> list[str]:

@@ -17,6 +17,8 @@ class RunConfig:
     """directory to write to; by default runs/<lesson>/<time>"""
     deterministic: bool = False
     """on a GPU, take slower kernels that give the same bits in every process"""
+    device: str | None = None
+    """cpu, gpu, gpu:1, tpu and the like; by default the fastest kind there is"""
     debug: bool = False
     """show where in the program an error came from"""
     config: str | None = None

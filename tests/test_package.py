@@ -95,8 +95,10 @@ ALLOWED = {
     "feeds": {"training"},
     "loop": {"training", "progress", "resume", "feeds"},
     "tensorboard": LEAVES,
+    "devices": LEAVES,
+    "sharding": {"params"},
     "run": {"checkpoint", "config", "tensorboard"},
-    "cli": {"config", "determinism"},
+    "cli": {"config", "determinism", "devices"},
 }
 
 

@@ -48,6 +48,7 @@ def test_a_run_holds_all_that_it_is_given(here, capsys):
         "seed": 3,
         "run_dir": None,
         "deterministic": False,
+        "device": None,
         "debug": False,
         "learning_rate": 0.5,
     }
