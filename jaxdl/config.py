@@ -22,8 +22,8 @@ class RunConfig:
     debug: bool = False
     """show where in the program an error came from"""
     config: str | None = None
-    """YAML or JSON file of these settings, such as a run's config.yaml; the command line
-    overrides it"""
+    """YAML or JSON file of these settings, such as a run's config.yaml; flags override
+    it"""
 
     def __post_init__(self) -> None:
         """Raises ValueError for a number that would not do what it says."""

@@ -51,13 +51,12 @@ def read_ahead(
     return received
 
 
-def _until_closed(dataset: Any) -> Generator[T]:
+def _until_closed(dataset: Any) -> Generator[Any]:
     iterator = iter(dataset)
     try:
         yield from map(_copy, iterator)
     finally:
         iterator.close()  # ends the workers
-        del iterator
         gc.collect()  # Grain leaves their last batches in cycles, and in shared memory
 
 

@@ -1,6 +1,7 @@
 import gc
 import os
 import pickle
+import signal
 import subprocess
 import sys
 import threading
@@ -45,16 +46,17 @@ def test_a_few_results_are_read_before_they_are_asked_for():
 
 
 def test_a_reading_that_is_left_ends_its_thread():
-    before = threading.active_count()
+    def reading():
+        return {t for t in threading.enumerate() if t.name.startswith("grain-prefetch")}
+
+    before = reading()
     results = read_ahead(squares, range(100))
     next(results)
-    assert threading.active_count() > before
+    (thread,) = reading() - before
     del results
     gc.collect()
-    for thread in threading.enumerate():
-        if thread.name.startswith("grain-prefetch"):
-            thread.join(5)
-    assert threading.active_count() == before
+    thread.join(5)
+    assert not thread.is_alive()
 
 
 class UnpicklableError(Exception):
@@ -104,8 +106,9 @@ class Source:
         return {example}
 
 def main():
-    stream = Stream(Source(), 4, remainder="drop")
-    for batch, mask in stream.read(epochs={epochs}, workers=2):
+    global batches  # left to the end of the program
+    batches = Stream(Source(), 4, remainder="drop").read(epochs={epochs}, workers=2)
+    for batch, mask in batches:
         print(batch[0], flush=True)
         {body}
 
@@ -114,18 +117,31 @@ def main():
 GUARD = 'if __name__ == "__main__": '
 
 
-def start_script(
-    folder, fail="pass", example="index", epochs=1, body="pass", guard=GUARD
-):
-    path = folder / "script.py"
-    path.write_text(
-        SCRIPT.format(fail=fail, example=example, epochs=epochs, body=body, guard=guard)
-    )
-    return subprocess.Popen(
-        [sys.executable, "-W", "error", str(path)],
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])},
-    )  # fmt: skip
+@pytest.fixture
+def start(tmp_path):
+    """Starts the script with the parts that are given; at the latest it ends here."""
+    started = []
+
+    def start_script(fail="pass", example="index", epochs=1, body="pass", guard=GUARD):
+        path = tmp_path / "script.py"
+        path.write_text(
+            SCRIPT.format(
+                fail=fail, example=example, epochs=epochs, body=body, guard=guard
+            )
+        )
+        script = subprocess.Popen(
+            [sys.executable, "-W", "error", str(path)],
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+            start_new_session=True,
+            env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])},
+        )  # fmt: skip
+        started.append(script)
+        return script
+
+    yield start_script
+    for script in started:
+        script.kill()
+        script.communicate()
 
 
 @pytest.mark.slow
@@ -137,8 +153,8 @@ def start_script(
         ("os.kill(os.getpid(), signal.SIGKILL)", "terminated unexpectedly with exit"),
     ],
 )
-def test_whatever_fails_in_a_worker_ends_the_program(tmp_path, fail, message):
-    script = start_script(tmp_path, fail)
+def test_whatever_fails_in_a_worker_ends_the_program(start, fail, message):
+    script = start(fail)
     output, errors = script.communicate(timeout=120)
     assert script.returncode == 1
     assert message in errors
@@ -146,31 +162,44 @@ def test_whatever_fails_in_a_worker_ends_the_program(tmp_path, fail, message):
 
 
 @pytest.mark.slow
-def test_a_script_without_a_guard_ends(tmp_path):
-    script = start_script(tmp_path, guard="")
+def test_a_script_without_a_guard_ends(start):
+    script = start(guard="")
     _, errors = script.communicate(timeout=120)
     assert script.returncode == 1
     assert "if __name__ == '__main__':" in errors
 
 
 @pytest.mark.slow
-def test_a_script_that_succeeds_prints_nothing_else(tmp_path):
-    script = start_script(tmp_path)
+def test_a_script_that_succeeds_prints_nothing_else(start):
+    script = start()
     expected = "".join(f"{i}\n" for i in range(0, 40, 4))
     assert script.communicate(timeout=120) == (expected, "")
     assert script.returncode == 0
 
 
 @pytest.mark.slow
-def test_a_script_that_stops_early_ends_its_workers_quietly(tmp_path):
-    script = start_script(tmp_path, body="sys.exit('enough')")
+def test_a_script_that_stops_early_ends_its_workers_quietly(start):
+    script = start(body="sys.exit('enough')")
     assert script.communicate(timeout=120) == ("0\n", "enough\n")
 
 
 @pytest.mark.slow
+def test_an_interrupt_is_the_programs_alone(start):
+    # Not while a worker starts, nor inside of a __del__, which would swallow it.
+    script = start(body="time.sleep(60 if batch[0] == 8 else 0)")
+    for _ in range(3):
+        script.stdout.readline()
+    time.sleep(0.5)
+    os.killpg(script.pid, signal.SIGINT)  # as a terminal does
+    _, errors = script.communicate(timeout=50)
+    assert errors.count("Traceback") == 1
+    assert errors.endswith("KeyboardInterrupt\n")
+
+
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc").is_dir(), reason="processes are looked up there")
-def test_workers_end_with_a_program_that_is_killed(tmp_path):
-    script = start_script(tmp_path, example="os.getpid()", epochs=10**6)
+def test_workers_end_with_a_program_that_is_killed(start):
+    script = start(example="os.getpid()", epochs=10**6)
     workers = {int(script.stdout.readline()) for _ in range(2)}
     script.kill()
     script.communicate(timeout=120)

@@ -1,0 +1,85 @@
+"""Graphs for TensorBoard, which draws what TensorFlow calls a GraphDef."""
+
+import os
+import time
+from enum import Enum
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import jax
+import numpy as np
+
+from jaxdl.graph.nodes import Graph, Node
+
+if TYPE_CHECKING:
+    from tensorboardX import SummaryWriter
+    from tensorboardX.proto.graph_pb2 import GraphDef
+
+LONGEST_ATTRIBUTE = 200
+
+
+def to_graph_def(graph: Graph) -> "GraphDef":
+    """Returns the graph as TensorFlow's GraphDef, a protocol buffer of tensorboardX.
+
+    TensorBoard writes the shapes beside the edges, and shows an operation's settings
+    when it is clicked.
+    """
+    from tensorboardX.proto.graph_pb2 import GraphDef
+    from tensorboardX.proto.versions_pb2 import VersionDef
+
+    nodes = [_to_node_def(node) for node in graph.nodes]
+    return GraphDef(node=nodes, versions=VersionDef(producer=22))
+
+
+def write_graph(log: "str | os.PathLike[str] | SummaryWriter", graph: Graph) -> None:
+    """Writes a graph for TensorBoard's Graphs tab.
+
+    `log` is the directory of a run that no one else writes to, or the open writer of
+    one that has scalars too: TensorBoard reads one file of a directory at a time. A run
+    shows the graph that was written last.
+    """
+    from tensorboardX import SummaryWriter
+    from tensorboardX.proto.event_pb2 import Event
+
+    event = Event(graph_def=to_graph_def(graph).SerializeToString())
+    if not isinstance(log, str | os.PathLike):
+        log.file_writer.add_event(event)
+        return
+    # Without a suffix, two files of one second have one name.
+    with SummaryWriter(str(Path(log)), filename_suffix=f".{time.time_ns()}") as writer:
+        writer.file_writer.add_event(event)
+
+
+def _to_node_def(node: Node) -> Any:
+    from tensorboardX.proto.attr_value_pb2 import AttrValue
+    from tensorboardX.proto.node_def_pb2 import NodeDef
+    from tensorboardX.proto.tensor_shape_pb2 import TensorShapeProto
+
+    shapes = [
+        TensorShapeProto(dim=[TensorShapeProto.Dim(size=size) for size in kind.shape])
+        for kind in node.outputs
+    ]
+    attributes = {
+        "_output_shapes": AttrValue(list=AttrValue.ListValue(shape=shapes)),
+        **{name: AttrValue(s=text.encode()) for name, text in _settings(node).items()},
+    }
+    # "Const" is the one kind that TensorBoard draws as a dot beside its reader.
+    op = "Const" if node.op == "constant" else node.op
+    return NodeDef(name=node.name, op=op, input=node.inputs, attr=attributes)
+
+
+def _settings(node: Node) -> dict[str, str]:
+    """Returns what a click shows: dtypes, a constant's value, its settings."""
+    settings = {"dtype": ", ".join(str(kind.dtype) for kind in node.outputs)}
+    if node.op == "constant":
+        settings["value"] = str(node.value)
+    elif node.equation is not None:
+        for name, value in node.equation.params.items():
+            if isinstance(value, str | int | float | tuple | Enum):  # no functions
+                settings[name] = str(jax.tree.map(_plain, value))
+    return {name: text[:LONGEST_ATTRIBUTE] for name, text in settings.items()}
+
+
+def _plain(value: Any) -> Any:
+    """Returns a number of NumPy's as Python's, which is written without its type."""
+    return value.item() if isinstance(value, np.generic) else value
