@@ -1,0 +1,122 @@
+"""Points to try: a value for each of them, by the names of the hyperparameters."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import product
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, PRNGKeyArray
+
+Points = dict[str, np.ndarray]
+Distribution = Callable[[PRNGKeyArray, tuple[int, ...]], Array]
+
+
+def grid(**values: Any) -> Points:
+    """Returns every combination of the values, of which the last name varies fastest.
+
+    Raises:
+      ValueError: a name has no values.
+
+    >>> grid(learning_rate=[0.1, 1.0], momentum=[0.0, 0.9])["momentum"]
+    array([0. , 0.9, 0. , 0.9])
+    """
+    for name, given in values.items():
+        if np.size(given) == 0:
+            raise ValueError(f"{name} has no values")
+    columns = zip(*product(*map(np.ravel, values.values())), strict=True)
+    return dict(zip(values, map(np.array, columns), strict=True))
+
+
+def random_search(key: PRNGKeyArray, n: int, **distributions: Distribution) -> Points:
+    """Returns `n` points, each of their values drawn from its name's distribution.
+
+    A distribution maps a key and a shape to as many draws: `log_uniform(1e-4, 1.0)`,
+    `uniform(0.0, 0.5)`, or another of the form of `jax.random`'s.
+
+    Raises:
+      ValueError: `n` is below 1.
+
+    >>> points = random_search(jax.random.key(0), 9, rate=log_uniform(1e-4, 1.0))
+    >>> points["rate"].shape, bool((points["rate"] < 0.01).any())
+    ((9,), True)
+    """
+    if n < 1:
+        raise ValueError(f"n={n} is below 1")
+    keys = iter(jax.random.split(key, max(1, len(distributions))))
+    return {
+        name: np.asarray(draw(next(keys), (n,))) for name, draw in distributions.items()
+    }
+
+
+def uniform(low: float, high: float) -> Distribution:
+    """Returns the uniform distribution over [low, high).
+
+    Raises:
+      ValueError: `low` is not below `high`.
+    """
+    if not low < high:
+        raise ValueError(f"low={low} is not below high={high}")
+    return lambda key, shape: jax.random.uniform(key, shape, minval=low, maxval=high)
+
+
+def log_uniform(low: float, high: float) -> Distribution:
+    """Returns the distribution over [low, high) whose logarithm is uniform.
+
+    Raises:
+      ValueError: 0 < low < high does not hold.
+    """
+    if not 0 < low < high:
+        raise ValueError(f"low={low}, high={high}: 0 < low < high does not hold")
+    exponent = uniform(float(np.log(low)), float(np.log(high)))
+    return lambda key, shape: jnp.exp(exponent(key, shape))
+
+
+def as_points(settings: Mapping[str, Any]) -> tuple[Points, int]:
+    """Returns every setting as an array over points, and how many points there are.
+
+    A single value is that of all points; no settings at all make one point.
+
+    Raises:
+      ValueError: settings differ in length, have none, or more than one axis.
+    """
+    arrays = {name: np.asarray(values) for name, values in settings.items()}
+    for name, values in arrays.items():
+        if values.ndim > 1 or values.size == 0:
+            raise ValueError(f"{name} has shape {values.shape}: no values for points")
+    lengths = {name: len(values) for name, values in arrays.items() if values.ndim}
+    if len(set(lengths.values())) > 1:
+        raise ValueError(f"settings have different lengths: {lengths}")
+    n = next(iter(lengths.values()), 1)
+    return {name: np.broadcast_to(v, (n,)) for name, v in arrays.items()}, n
+
+
+def by_static(
+    points: Points, n: int, static: Sequence[str]
+) -> Iterator[tuple[dict[str, Any], Points, np.ndarray]]:
+    """Yields the points that agree in their static settings: a program for each.
+
+    They come as these settings, as Python values, the other settings of the points, and
+    which of the `n` points they are.
+
+    Raises:
+      ValueError: a static setting does not exist, or another one holds no numbers.
+    """
+    for name in static:
+        if name not in points:
+            raise ValueError(f"static={name!r} is not among the settings: {[*points]}")
+    traced = {name: values for name, values in points.items() if name not in static}
+    for name, values in traced.items():
+        if not (jnp.issubdtype(values.dtype, np.number) or values.dtype == bool):
+            raise ValueError(
+                f"{name}={values[0].item()!r} is no number: name it in `static`, and"
+                " it stays a Python value"
+            )
+    groups: dict[tuple, list[int]] = {}
+    for i in range(n):
+        choice = tuple(points[name][i].item() for name in static)
+        groups.setdefault(choice, []).append(i)
+    for choice, rows in groups.items():
+        part = {name: values[rows] for name, values in traced.items()}
+        yield dict(zip(static, choice, strict=True)), part, np.array(rows)
