@@ -19,7 +19,7 @@ from hypothesis import settings
 
 # The same few examples in every run: each may take a second, when XLA compiles. Many,
 # and others each time, with --hypothesis-profile=thorough.
-settings.register_profile("jaxdl", derandomize=True, deadline=None, max_examples=10)
+settings.register_profile("jaxdl", derandomize=True, deadline=None, max_examples=7)
 settings.register_profile("thorough", deadline=None, max_examples=200)
 settings.load_profile("jaxdl")
 

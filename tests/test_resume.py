@@ -83,7 +83,10 @@ def check_kills(tmp_path, driver, kills):
     assert_same_runs(killed, whole)
 
 
-@pytest.mark.parametrize(("driver", "kills"), [("scan", 2), ("stream", 1)])
+@pytest.mark.parametrize(
+    ("driver", "kills"),
+    [("scan", 1), pytest.param("stream", 2, marks=pytest.mark.slow)],
+)
 def test_a_killed_run_ends_with_the_same_bits(tmp_path, driver, kills):
     check_kills(tmp_path, driver, kills)
 
