@@ -98,7 +98,7 @@ ALLOWED = {
     "devices": LEAVES,
     "graph": {"graph"},
     "summary": {"summary", "graph", "training"},
-    "sweep": {"sweep", "training", "plots"},
+    "sweep": {"sweep", "training", "plots", "data"},
     "sharding": {"params"},
     "run": {"checkpoint", "config", "tensorboard"},
     "cli": {"config", "determinism", "devices"},
