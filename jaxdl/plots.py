@@ -108,7 +108,8 @@ def sweep_figure(
     for axes, (setting, x) in zip(charts, varying.items(), strict=True):
         others = {k: v for k, v in varying.items() if k != setting}
         for label, rows in _lines(others, len(x)).items():
-            _draw_points(axes, x[rows], values[rows], label)
+            line = "o-" if label or not others else "o"
+            _draw_points(axes, x[rows], values[rows], fmt=line, label=label or None)
         positive = np.issubdtype(x.dtype, np.number) and x.min() > 0
         if positive and x.max() >= 20 * x.min():
             axes.set_xscale("log")
@@ -129,19 +130,20 @@ def _lines(others: Mapping[str, np.ndarray], points: int) -> dict[str, list[int]
     """Returns the points to join, by what they agree in; all if none agree."""
     lines: dict[str, list[int]] = {}
     for point in range(points):
-        label = ", ".join(f"{name}={v[point]:.4}" for name, v in others.items())
+        label = ", ".join(f"{name}={_short(v[point])}" for name, v in others.items())
         lines.setdefault(label, []).append(point)
     alone = len(lines) == points
     return {"": list(range(points))} if alone else lines
 
 
-def _draw_points(axes, x: np.ndarray, values: np.ndarray, label: str) -> None:
-    """Draws means over the second axis with bars; joins them where no x comes twice."""
+def _short(value) -> str:
+    return f"{value:.4g}" if isinstance(value, np.floating) else str(value)
+
+
+def _draw_points(axes, x: np.ndarray, values: np.ndarray, **style) -> None:
+    """Draws means over the second axis, with bars of a standard deviation."""
     finite = np.isfinite(values).all(axis=1)
     rows = np.flatnonzero(finite)[np.argsort(x[finite], kind="stable")]
     mean = values[rows].mean(axis=1)
     std = values[rows].std(axis=1, ddof=1) if values.shape[1] > 1 else None
-    line = "-" if label or len(np.unique(x)) == len(x) else ""
-    axes.errorbar(
-        x[rows], mean, std, fmt=f"o{line}", markersize=4, capsize=3, label=label or None
-    )
+    axes.errorbar(x[rows], mean, std, markersize=4, capsize=3, **style)

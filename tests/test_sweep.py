@@ -642,6 +642,7 @@ def test_a_figure_has_a_chart_for_each_setting_that_varies(sweep):
     assert (rate.get_xlabel(), name.get_xlabel()) == ("rate", "name")
     assert (rate.get_ylabel(), rate.get_xscale()) == ("v/loss", "log")
     drawn, failed = rate.lines[0], rate.lines[-1]
+    assert drawn.get_linestyle() == "None"  # they differ in their names, too
     np.testing.assert_allclose(drawn.get_xdata(), [0.1, 10])
     np.testing.assert_allclose(drawn.get_ydata(), sweep.mean["v/loss"][[0, 2]])
     assert (failed.get_label(), failed.get_color()) == ("not finite", WRONG)
@@ -649,6 +650,31 @@ def test_a_figure_has_a_chart_for_each_setting_that_varies(sweep):
     (bars,) = rate.containers
     low, high = bars[2][0].get_segments()[0][:, 1]
     assert high - low == pytest.approx(2 * sweep.std["v/loss"][0])
+
+
+def test_a_figure_joins_points_that_agree_in_all_other_settings(rng):
+    settings = grid(rate=[1.0, 0.1, 5.0], width=[32, 64])
+    loss = rng.normal(size=(6, 2))
+    rate, width = sweep_figure(settings, {"loss": loss}, "loss").axes
+    assert (rate.get_xscale(), width.get_xscale()) == ("log", "linear")
+    labels = [text.get_text() for text in rate.get_legend().get_texts()]
+    assert labels == ["width=32", "width=64"]
+    labels = [text.get_text() for text in width.get_legend().get_texts()]
+    assert labels == ["rate=1", "rate=0.1", "rate=5"]
+    line = rate.containers[1][0]
+    np.testing.assert_array_equal(line.get_xdata(), [0.1, 1, 5])
+    np.testing.assert_allclose(line.get_ydata(), loss.mean(axis=1)[[3, 1, 5]])
+    assert line.get_linestyle() == "-"
+
+
+def test_a_figure_of_one_setting_is_one_line(rng):
+    (axes,) = sweep_figure(
+        {"rate": np.arange(3), "fixed": np.ones(3)},
+        {"loss": rng.random((3, 1))},
+        "loss",
+    ).axes
+    assert axes.lines[0].get_linestyle() == "-"
+    assert axes.get_legend() is None
 
 
 def test_a_figure_of_one_point_is_over_its_repeats(sweep):

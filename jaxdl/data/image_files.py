@@ -7,27 +7,22 @@ They are random-access sources: for `jaxdl.data.Stream`, or, where all images ha
 size and fit into memory, for a loop that stacks them.
 """
 
-import io
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
-from jaxtyping import Array, Integer, UInt8
+from jaxtyping import Array, Integer
 
 from jaxdl.data.csv_files import read_rows
-from jaxdl.data.optional import import_optional
+from jaxdl.data.decoding import decode_image
 from jaxdl.data.resize import new_size
-
-if TYPE_CHECKING:
-    from PIL.Image import Image
 
 SUFFIXES = (
     ".jpg", ".jpeg", ".png", ".ppm", ".pgm", ".bmp", ".tif", ".tiff", ".webp",
 )  # fmt: skip
-FORMATS = ("JPEG", "PNG", "PPM", "BMP", "TIFF", "WEBP")
 
 
 @dataclass(frozen=True)
@@ -135,20 +130,9 @@ def image_list(
             are no images, or the file is no CSV; the message names file and line.
         FileNotFoundError: there is no such file, or a path has no image.
     """
-    header, *rows = read_rows(labels_csv)
-    columns = [field.strip() for field in header.fields]
-    for column in ("path", "label"):
-        if column not in columns:
-            raise ValueError(
-                f"{labels_csv} line {header.line} names the columns {columns}: "
-                f"{column!r} is missing"
-            )
-    if not rows:
-        raise ValueError(f"{labels_csv} lists no images below its header")
     root = Path(labels_csv).parent if root is None else Path(root)
     paths, names = [], []
-    for line, fields in rows:
-        entry = dict(zip(columns, map(str.strip, fields), strict=True))
+    for line, entry in _read_entries(labels_csv):
         path, name = root / entry["path"], entry["label"]
         if not path.is_file():
             raise FileNotFoundError(
@@ -166,56 +150,24 @@ def image_list(
     return ImageFiles(tuple(paths), tuple(labels[name] for name in names), classes)
 
 
-def decode_image(
-    data: bytes, size: int | tuple[int, int] | None = None
-) -> UInt8[np.ndarray, "height width 3"]:
-    """The pixels of an encoded image as RGB, whatever its mode.
-
-    As Pillow's `convert("RGB")`, which torchvision's `ImageFolder` calls: grey is
-    repeated, a palette looked up, opacity dropped and not blended, CMYK inverted
-    without a colour profile, only the first frame read; the orientation that EXIF tells
-    is not applied. Unlike it, of 16 bits the upper 8 are kept: Pillow sets greys
-    above 255 to white.
-
-    Args:
-        size: what to `resize` it to, by bilinear interpolation; None leaves it.
-
-    Raises:
-        ValueError: it is no image, is damaged or cut short, has more pixels than Pillow
-            trusts (twice `PIL.Image.MAX_IMAGE_PIXELS`), or values of no known range; or
-            `size` makes a side below 1.
-    """
-    pil_image = import_optional("PIL.Image", "decoding images")
-    try:
-        with pil_image.open(io.BytesIO(data), formats=FORMATS) as encoded:
-            image = _to_rgb(encoded)
-    # Damaged files surface in Pillow as many unrelated exception types.
-    except Exception as error:
-        if isinstance(error, pil_image.UnidentifiedImageError):
-            reason = f"{len(data)} bytes of no format among {', '.join(FORMATS)}"
-        else:
-            reason = " ".join(str(error).split()) or type(error).__name__
-        raise ValueError(f"cannot be decoded as an image: {reason}") from error
-    if size is not None:
-        height, width = new_size((image.height, image.width), size)
-        image = image.resize((width, height), pil_image.Resampling.BILINEAR)
-    return np.array(image)
-
-
-def _to_rgb(image: "Image") -> "Image":
-    image.load()
-    if image.mode == "RGB":
-        return image
-    if image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PNG"):
-        grey = import_optional("PIL.Image", "decoding images").fromarray(
-            (np.asarray(image) >> 8).astype(np.uint8)
-        )
-        return grey.convert("RGB")
-    if image.mode in ("I", "F"):
-        raise ValueError(f"its values (Pillow's mode {image.mode}) have no known range")
-    if image.mode == "P" and "transparency" in image.info:
-        image = image.convert("RGBA")  # or Pillow warns
-    return image.convert("RGB")
+def _read_entries(
+    labels_csv: str | os.PathLike[str],
+) -> list[tuple[int, dict[str, str]]]:
+    """The lines below the header, each with its number and its fields by column."""
+    header, *rows = read_rows(labels_csv)
+    columns = [field.strip() for field in header.fields]
+    for column in ("path", "label"):
+        if column not in columns:
+            raise ValueError(
+                f"{labels_csv} line {header.line} names the columns {columns}: "
+                f"{column!r} is missing"
+            )
+    if not rows:
+        raise ValueError(f"{labels_csv} lists no images below its header")
+    return [
+        (line, dict(zip(columns, map(str.strip, fields), strict=True)))
+        for line, fields in rows
+    ]
 
 
 def _hidden(name: str) -> bool:

@@ -27,13 +27,15 @@ def resize(
     An integer is the new length of the shorter side; the longer one keeps its
     proportion, rounded down, as in torchvision's `Resize`. A pair is height and width.
 
-    Pillow resizes a NumPy image, float32 at most; `jax.image.resize` a JAX array, with
-    or without leading axes. Both put pixel centres at half-integers, use a triangle or
-    Keys' cubic with a = -1/2, widened where the image shrinks, and normalise the
-    weights at the border. On floats in [0, 1] they differ by 2e-5 at most, because JAX
-    rounds the weights to float32. On uint8 they differ by 1 in about a sixth of the
-    values, because Pillow rounds after the pass over columns too; bicubic differs by
-    more (13 on noise) where that pass overshoots and Pillow cuts it off at 0 and 255.
+    Pillow resizes a NumPy image, floats in float32; `jax.image.resize` a JAX array,
+    with or without leading axes. Both put pixel centres at half-integers, use a
+    triangle or Keys' cubic with a = -1/2, widened where the image shrinks, and
+    normalise the weights at the border. On floats in [0, 1] they differ by 1e-5, since
+    JAX rounds the weights to float32 (in float64 it agrees with the antialiased
+    `torch.nn.functional.interpolate` to the last bits). On uint8 they differ by 1 in a
+    tenth to a quarter of the values, since Pillow works in fixed point and rounds
+    between its passes over rows and columns; bicubic on noise by up to 13, where the
+    first pass overshoots and is cut off at 0 and 255.
 
     Raises:
         ValueError: a side would be below 1, there is no such `method`, the image is

@@ -1,5 +1,9 @@
 """Streams: batches of a source too large for memory, read while the device computes.
 
+    def transform(rng, example):
+        return example | {"image": random_horizontal_flip(rng, example["image"])}
+
+    source = image_folder("train").resized((224, 224))
     stream = Stream(source, 64, remainder="drop", key=key, transform=transform)
     batches = stream.read(epochs=10, start=int(state.step), workers=4)
     for batch, mask in prefetch(batches):

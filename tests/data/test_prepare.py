@@ -430,17 +430,17 @@ main()
 """
 
 
-def start(files, data_dir, signal=0, event="", pattern="", **options):
+def start(files, data_dir, signal=0, event="", pattern="", setup=""):
     """A process that prepares mnist, and sends itself a signal at an event."""
     known = {
         url: (int(info.size), info.checksum, info.filename)
         for url, info in official("mnist").url_infos.items()
     }
-    code = SCRIPT.format(known=known, signal=signal, event=event, pattern=pattern)
+    script = SCRIPT.format(known=known, signal=signal, event=event, pattern=pattern)
     arguments = f"prepare mnist --data-dir {data_dir} --manual-dir {files[0]}/mnist"
     return subprocess.Popen(
-        [sys.executable, "-c", code, *arguments.split()],
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options,
+        [sys.executable, "-c", setup + script, *arguments.split()],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
 
 
@@ -501,13 +501,11 @@ def test_two_prepare_it_at_once(files, data_dir):
 def test_the_disk_is_full(files, data_dir):
     """A limit to the size of files fails as a full disk does, in array_record."""
 
-    def limit():
-        import resource
-
-        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-        resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, 10_000))
-
-    process = start(files, data_dir, preexec_fn=limit)
+    limit = (
+        "import resource, signal; signal.signal(signal.SIGXFSZ, signal.SIG_IGN); "
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, 10_000))\n"
+    )
+    process = start(files, data_dir, setup=limit)
     output, errors = process.communicate()
     assert (process.returncode, output) == (2, "")
     folder = data_dir / "mnist" / VERSION

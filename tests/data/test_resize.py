@@ -9,7 +9,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from jaxdl.data import resize as resize_module
 from jaxdl.data.resize import new_size, resize, resize_images
 
 
@@ -41,7 +40,7 @@ def test_it_is_the_interpolation_of_torch(shape, size):
 def test_blocks_are_joined_in_order(monkeypatch, n):
     images = draw(n, 6, 6, 1)
     whole = resize_images(images, 4)
-    monkeypatch.setattr(resize_module, "BLOCK", 4)
+    monkeypatch.setattr(sys.modules["jaxdl.data.resize"], "BLOCK", 4)
     # The order of summation, so the rounding, may depend on the size of a block.
     np.testing.assert_allclose(resize_images(images, 4), whole, atol=1e-7)
 
