@@ -15,3 +15,4 @@ from jaxdl.layers.recurrent import RNN as RNN
 from jaxdl.layers.recurrent import GRUCell as GRUCell
 from jaxdl.layers.recurrent import LSTMCell as LSTMCell
 from jaxdl.layers.recurrent import RNNCell as RNNCell
+from jaxdl.layers.sequential import Sequential as Sequential
