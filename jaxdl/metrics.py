@@ -26,3 +26,20 @@ def accuracy(
     dtype = jnp.promote_types(logits.dtype, jnp.float32)
     correct = (logits.argmax(axis=-1) == labels).astype(dtype)
     return correct if reduction == "none" else jnp.mean(correct)
+
+
+def confusion_matrix(
+    labels: Int[Array, " n"], predictions: Int[Array, " n"], num_classes: int
+) -> Int[Array, "{num_classes} {num_classes}"]:
+    """Counts examples by their class (rows) and the class predicted (columns).
+
+    Classes outside of 0..num_classes-1 are not counted.
+
+    >>> confusion_matrix(jnp.array([0, 1, 1]), jnp.array([0, 0, 1]), 2)
+    Array([[1, 0],
+           [1, 1]], dtype=int32)
+    """
+    inside = (labels >= 0) & (predictions >= 0)
+    rows = jnp.where(inside, labels, num_classes)  # dropped there
+    counts = jnp.zeros((num_classes, num_classes), jnp.int32)
+    return counts.at[rows, predictions].add(1, mode="drop")

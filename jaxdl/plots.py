@@ -83,6 +83,34 @@ def show_images(
     return figure
 
 
+def show_confusion(
+    counts: Int[ArrayLike, "classes classes"], class_names: Sequence[str] | None = None
+) -> Figure:
+    """Shows a confusion matrix: each row is a true class, as shares of its examples.
+
+    `counts` is that of `jaxdl.metrics.confusion_matrix`. Shares that would be written
+    as 0.00 are left out, and so are all where there are more than 20 classes.
+    """
+    counts = np.asarray(counts)
+    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    names = range(len(counts)) if class_names is None else class_names
+    side = 1.6 + 0.42 * len(counts)
+    figure = Figure(figsize=(side + 0.8, side), layout="constrained")
+    axes = figure.subplots()
+    image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    figure.colorbar(image, label="share of the true class")
+    axes.set_xticks(range(len(counts)), names, rotation=45, ha="right", fontsize=8)
+    axes.set_yticks(range(len(counts)), names, fontsize=8)
+    axes.set(xlabel="predicted class", ylabel="true class")
+    if len(counts) <= 20:
+        for row, column in np.argwhere(shares >= 0.005):
+            share = shares[row, column]
+            colour = "white" if share > 0.5 else "black"
+            place = {"ha": "center", "va": "center", "fontsize": 7, "color": colour}
+            axes.text(column, row, f"{share:.2f}".removeprefix("0"), **place)
+    return figure
+
+
 def sweep_figure(
     settings: Mapping[str, np.ndarray], metrics: Mapping[str, np.ndarray], name: str
 ) -> Figure:

@@ -1,8 +1,9 @@
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxdl.metrics import accuracy
+from jaxdl.metrics import accuracy, confusion_matrix
 
 
 @pytest.mark.parametrize("shape", [(7, 4), (2, 3, 5)])
@@ -27,3 +28,16 @@ def test_accuracy_of_half_precision_counts_exactly():
 def test_accuracy_does_not_broadcast(unchecked):
     with pytest.raises(ValueError, match=r"labels \(4, 1\) do not fit logits \(4, 4\)"):
         accuracy(jnp.eye(4), jnp.arange(4)[:, None])
+
+
+def test_a_confusion_matrix_counts_pairs(rng):
+    labels, predictions = rng.integers(4, size=(2, 50))
+    expected = np.zeros((4, 4), int)
+    np.add.at(expected, (labels, predictions), 1)
+    ours = jax.jit(confusion_matrix, static_argnums=2)(labels, predictions, 4)
+    np.testing.assert_array_equal(ours, expected)
+
+
+def test_classes_outside_are_not_counted():
+    labels, predictions = jnp.array([-1, 0, 2, 1]), jnp.array([0, -1, 0, 2])
+    assert not confusion_matrix(labels, predictions, 2).any()

@@ -5,7 +5,7 @@ import pytest
 from matplotlib.colors import to_hex
 from PIL import Image
 
-from jaxdl.plots import RIGHT, WRONG, curves, show_images
+from jaxdl.plots import RIGHT, WRONG, curves, show_confusion, show_images
 
 NAMES = ("shirt", "coat", "bag")
 
@@ -84,3 +84,20 @@ def test_images_without_names_stand_under_their_numbers(examples):
 def test_images_and_labels_have_to_be_as_many(unchecked, examples):
     with pytest.raises(ValueError, match="5 images have 4 labels"):
         show_images(examples["image"], examples["label"][:4])
+
+
+def test_a_confusion_matrix_is_shown_as_shares_of_the_true_classes():
+    counts = np.array([[3, 1, 0], [0, 0, 0], [0, 1, 199]])
+    figure = show_confusion(counts, ["cat", "dog", "eel"])
+    axes = figure.axes[0]
+    shares = [[0.75, 0.25, 0], [0, 0, 0], [0, 0.005, 0.995]]
+    np.testing.assert_allclose(axes.images[0].get_array(), shares)
+    texts = {text.get_position(): text.get_text() for text in axes.texts}
+    assert texts == {(0, 0): ".75", (1, 0): ".25", (1, 2): ".01", (2, 2): "1.00"}
+    labels = [label.get_text() for label in axes.get_yticklabels()]
+    assert labels == ["cat", "dog", "eel"]
+    assert axes.get_ylabel() == "true class"
+
+
+def test_many_classes_have_no_numbers():
+    assert not show_confusion(np.eye(21, dtype=int)).axes[0].texts
