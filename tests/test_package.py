@@ -14,6 +14,7 @@ ROOT = Path(__file__).parents[1]
 HEAVY = {
     "orbax", "tensorflow_datasets", "tensorflow", "matplotlib", "torch", "sklearn",
     "tensorboardX", "tensorboard", "grain", "faker", "rich", "yaml", "tyro",
+    "safetensors",
 }  # fmt: skip
 
 
@@ -43,7 +44,16 @@ def test_a_train_step_needs_jax_optax_and_jaxtyping_only():
 
 
 @pytest.mark.parametrize(
-    "module", ["training", "functional", "layers", "models.lenet", "metrics", "data"]
+    "module",
+    [
+        "training",
+        "functional",
+        "layers",
+        "models.lenet",
+        "metrics",
+        "data",
+        "torch_weights",
+    ],  # fmt: skip
 )
 def test_heavy_packages_are_loaded_where_they_are_used(module):
     packages = {
@@ -100,6 +110,7 @@ ALLOWED = {
     "summary": {"summary", "graph", "training"},
     "sweep": {"sweep", "training", "plots", "data"},
     "sharding": {"params"},
+    "torch_weights": {"torch_weights"},
     "run": {"checkpoint", "config", "tensorboard"},
     "cli": {"config", "determinism", "devices"},
 }

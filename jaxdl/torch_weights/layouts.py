@@ -1,0 +1,121 @@
+"""What PyTorch calls an array of Flax's, and where PyTorch has its axes."""
+
+import math
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from jaxtyping import PyTree
+
+# Leaves that have another name in PyTorch; all others keep theirs.
+PARAMETERS = {"kernel": "weight", "scale": "weight", "embedding": "weight"}
+STATISTICS = {"mean": "running_mean", "var": "running_var"}
+
+
+class Layout(NamedTuple):
+    """PyTorch's axes are the axes `axes` of a Flax array seen in the shape `view`."""
+
+    name: str
+    flax: tuple[int, ...]
+    view: tuple[int, ...]
+    axes: tuple[int, ...]
+    torch: tuple[int, ...]
+
+    def to_torch(self, array: np.ndarray) -> np.ndarray:
+        return array.reshape(self.view).transpose(self.axes).reshape(self.torch)
+
+    def to_flax(self, array: np.ndarray) -> np.ndarray:
+        permuted = array.reshape([self.view[axis] for axis in self.axes])
+        return permuted.transpose(np.argsort(self.axes)).reshape(self.flax)
+
+
+def layouts(
+    variables: PyTree,
+    rename: Mapping[str, str] | None,
+    flattened: Mapping[str, Sequence[int]] | None,
+) -> list[Layout]:
+    """Returns the layout of each array of `variables`, in the tree's own order.
+
+    Raises:
+      ValueError: these are params and no variables, two arrays get one name, or
+        `rename` or `flattened` names what is not there or does not fit.
+    """
+    if not {"params", "batch_stats"} & set(variables):
+        raise ValueError(
+            f"variables has {', '.join(map(repr, variables))} and no 'params': give the"
+            " dictionary that init returns, such as {'params': params}"
+        )
+    rename, flattened = rename or {}, dict(flattened or {})
+    modules, found = [], []
+    for keys, leaf in jax.tree.leaves_with_path(variables):
+        collection, *path = (_key(key) for key in keys)
+        module = ".".join(path[:-1])
+        modules.append(module)
+        sizes = flattened.get(_renamed(module, rename))
+        found.append(_layout(collection, path, leaf.shape, rename, sizes))
+    _check_used("rename", rename, {p for m in modules for p in _prefixes(m)})
+    kernels = {_renamed(module, rename) for module in modules}
+    _check_used("flattened", flattened, kernels)
+    for name, count in Counter(layout.name for layout in found).items():
+        if count > 1:
+            raise ValueError(f"two arrays of variables have the PyTorch name {name!r}")
+    return found
+
+
+def _layout(
+    collection: str,
+    path: Sequence[str],
+    shape: tuple[int, ...],
+    rename: Mapping[str, str],
+    sizes: Sequence[int] | None,
+) -> Layout:
+    module, leaf = _renamed(".".join(path[:-1]), rename), path[-1]
+    names = STATISTICS if collection == "batch_stats" else PARAMETERS
+    name = ".".join(filter(None, [module, names.get(leaf, leaf)]))
+    view, axes = shape, tuple(range(len(shape)))
+    if leaf == "kernel" and len(shape) > 1:
+        if sizes is not None:  # the kernel of a convolution as large as the map
+            channels, *spatial = sizes
+            view = (*spatial, channels, shape[-1])
+            if len(shape) != 2 or math.prod(view) != math.prod(shape):
+                raise ValueError(
+                    f"flattened={{{module!r}: {tuple(sizes)}}} has"
+                    f" {math.prod(sizes)} features; {name} has shape {shape}"
+                )
+        last = len(view) - 1
+        axes = (last, last - 1, *range(last - 1))
+    elif leaf.startswith(("weight_ih", "weight_hh")) and len(shape) == 2:
+        axes = (1, 0)
+    torch = tuple(view[axis] for axis in axes)
+    if view != shape:
+        torch = (torch[0], math.prod(torch[1:]))
+    return Layout(name, shape, view, axes, torch)
+
+
+def _key(key: Any) -> str:
+    return jax.tree_util.keystr((key,), simple=True)
+
+
+def _prefixes(module: str) -> Iterator[str]:
+    """Yields the module's name and those of the modules around it, innermost first."""
+    while module:
+        yield module
+        module = module.rpartition(".")[0]
+    yield ""
+
+
+def _renamed(module: str, rename: Mapping[str, str]) -> str:
+    for prefix in _prefixes(module):
+        if prefix in rename:
+            rest = module[len(prefix) :].removeprefix(".")
+            return ".".join(filter(None, [rename[prefix], rest]))
+    return module
+
+
+def _check_used(argument: str, given: Mapping[str, Any], there: set[str]) -> None:
+    for name in given:
+        if name not in there:
+            modules = ", ".join(sorted(filter(None, there))) or "no named module"
+            raise ValueError(f"{argument} names {name!r}, but there is {modules}")
