@@ -1,7 +1,9 @@
 """What feeds a run with batches: arrays in memory, or a stream read meanwhile."""
 
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from itertools import islice
+from operator import itemgetter
 from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
 
 import jax
@@ -13,33 +15,59 @@ from jaxdl.training import (
     Metrics,
     TrainState,
     TrainStep,
-    check_batch_size,
     choose_driver,
     compiled,
     epoch_batches,
     loop_steps,
+    make_epoch,
     num_examples,
     scan_steps,
     stack_metrics,
+    steps_per_epoch,
 )
 
 STEPS_A_REPORT = 100
 """steps between two updates of the progress bar"""
+BLOCKS = 20
+"""blocks of epochs that "auto" makes of a run"""
+BLOCK_NUMBERS = 2**24
+"""how many numbers the states after each epoch of a block may hold together"""
+SMALL_EPOCH = 10_000
+"""steps of an epoch, times numbers in the state, up to which "auto" makes blocks"""
 
 # Some steps that run together: they take the state to the next, and give metrics with a
 # leading axis of steps.
 Part = Callable[[TrainState], tuple[TrainState, Metrics]]
 
 
-class Feed(NamedTuple):
-    """The steps of a run: `parts(epoch, position)` gives those of an epoch, from 0.
+class HeldOut(NamedTuple):
+    """Sets that are measured after each epoch, by `evaluate(state, examples)`."""
 
-    `sizes` tells how many examples each step of an epoch has, and `settings`, beside
-    the data and the run's key, what the order of examples depends on.
+    evaluate: Callable[[TrainState, PyTree], Metrics]
+    sets: dict[str, PyTree]
+
+    def measure(self, state: TrainState, sets: dict[str, PyTree]) -> dict[str, Metrics]:
+        """Measures sets, this object's or tracers in their place; uncompiled."""
+        return {name: self.evaluate(state, sets[name]) for name in sets}
+
+    def measured_by(self) -> Callable[[TrainState], dict[str, Metrics]]:
+        """Returns what measures this object's sets, compiled."""
+        measure = compiled(self.measure)
+        return lambda state: measure(state, self.sets)
+
+
+class Feed(NamedTuple):
+    """The steps of a run, and how a state is measured after an epoch; both from 0.
+
+    `parts(epoch, start, stop)` gives those of an epoch's steps, `measure(epoch, state)`
+    the metrics of every held-out set. `sizes` tells how many examples each step of an
+    epoch has, and `settings`, beside the data and the run's key, what the order of
+    examples depends on.
     """
 
     sizes: list[int]
-    parts: Callable[[int, int], Iterator[Part]]
+    parts: Callable[[int, int, int], Iterator[Part]]
+    measure: Callable[[int, TrainState], dict[str, Metrics]]
     settings: dict[str, Any]
 
 
@@ -56,57 +84,154 @@ class BatchStream(Protocol):
     def state(self, position: int) -> dict[str, Any]: ...
 
 
-def feed_arrays(
+def open_feed(
     train_step: TrainStep,
     state: TrainState,
     data: PyTree,
     key: PRNGKeyArray,
+    held_out: HeldOut,
     batch_size: int,
     *,
     drop_last: bool,
-    driver: Literal["auto", "scan", "loop"],
+    epochs: int,
+    driver: Literal["auto", "run", "scan", "loop"],
+    workers: int,
 ) -> Feed:
-    """Feeds from arrays on the device, in another order each epoch.
+    """Feeds from a stream or from arrays, by the driver named or the fastest.
+
+    "auto" takes "scan" or "loop" as `choose_driver` says, and blocks of epochs where
+    starting the programs of an epoch would take longer than running them: where an
+    epoch of a small model is a few steps.
 
     Raises:
-      ValueError: `batch_size` is below 1 or above the number of examples, or there is
-        no such driver.
+      ValueError: there is no such driver, or a stream fills its last batch up; training
+        has no mask for that.
     """
+    if driver not in ("auto", "run", "scan", "loop"):
+        raise ValueError(f"driver={driver!r} is not 'auto', 'run', 'scan' or 'loop'")
+    if isinstance(data, BatchStream):
+        return feed_stream(
+            train_step, data, key, held_out, epochs=epochs, workers=workers
+        )
+    data, block = jax.device_put(data), epochs
+    size = sum(np.size(leaf) for leaf in jax.tree.leaves(state))
+    if driver == "auto":
+        batch = jax.tree.map(lambda x: x[:batch_size], data)
+        driver = choose_driver(train_step, state, batch, key)
+        steps = steps_per_epoch(num_examples(data), batch_size, drop_last)
+        if driver == "scan" and steps * size <= SMALL_EPOCH:
+            driver, block = "run", -(-epochs // BLOCKS)
+    arguments = train_step, data, key, held_out, batch_size
+    if driver != "run":
+        return feed_arrays(*arguments, drop_last=drop_last, driver=driver)
+    block = max(1, min(block, BLOCK_NUMBERS // size))
+    return feed_blocks(*arguments, drop_last=drop_last, epochs=epochs, block=block)
+
+
+def feed_arrays(
+    train_step: TrainStep,
+    data: PyTree,
+    key: PRNGKeyArray,
+    held_out: HeldOut,
+    batch_size: int,
+    *,
+    drop_last: bool,
+    driver: Driver,
+) -> Feed:
+    """Feeds from arrays on the device, in another order each epoch."""
     n = num_examples(data)
-    check_batch_size(batch_size, n)
-    data = jax.device_put(data)
-    driver = _choose(driver, train_step, state, data, batch_size, key)
     order_key, step_key = jax.random.split(key)
     order = compiled(epoch_batches, static_argnums=(2, 3))
+    measured = held_out.measured_by()
     if driver == "loop":
         steps = loop_steps(train_step)
     else:
         steps = compiled(scan_steps(train_step), donate_argnums=0)
 
-    def parts(epoch, position):
+    def parts(epoch, start, stop):
         full, last = jax.device_get(order(order_key, epoch, n, batch_size))
-        for batches in _from(position, _cut(full, last[: 0 if drop_last else None])):
+        cut = _cut(full, last[: 0 if drop_last else None])
+        for batches in _between(start, stop, cut):
             yield lambda state, batches=batches: steps(state, data, batches, step_key)
 
     sizes = [batch_size] * (n // batch_size)
     sizes += [n % batch_size] if n % batch_size and not drop_last else []
-    settings = {"examples": n, "batch_size": batch_size, "drop_last": drop_last}
-    return Feed(sizes, parts, settings | {"driver": driver})
+    settings: dict[str, Any] = {
+        "examples": n,
+        "batch_size": batch_size,
+        "drop_last": drop_last,
+    }
+    settings |= {"driver": driver}
+    return Feed(sizes, parts, lambda epoch, state: measured(state), settings)
+
+
+def feed_blocks(
+    train_step: TrainStep,
+    data: PyTree,
+    key: PRNGKeyArray,
+    held_out: HeldOut,
+    batch_size: int,
+    *,
+    drop_last: bool,
+    epochs: int,
+    block: int,
+) -> Feed:
+    """Feeds as a scan does, but runs `block` epochs ahead, in one program.
+
+    It measures inside that program too, and keeps the state after each epoch: so who
+    looks at them sees nothing of the blocks. Less than an epoch is run as in a scan.
+    """
+    one_by_one = feed_arrays(
+        train_step, data, key, held_out, batch_size,
+        drop_last=drop_last, driver="scan",
+    )  # fmt: skip
+    epoch_of = make_epoch(train_step, batch_size, drop_last=drop_last)
+    ahead: dict[int, tuple[TrainState, Metrics, dict[str, Metrics]]] = {}
+
+    @partial(compiled, static_argnums=3)
+    def run(state, data, sets, length):
+        def body(state, _):
+            state, metrics = epoch_of(state, data, key)
+            return state, (state, metrics, held_out.measure(state, sets))
+
+        return jax.lax.scan(body, state, length=length)[1]
+
+    def run_ahead(epoch, state):
+        length = min(block - epoch % block, epochs - epoch)
+        outcomes = jax.device_get(run(state, data, held_out.sets, length))
+        ahead.clear()
+        for i in range(length):
+            ahead[epoch + i] = jax.tree.map(itemgetter(i), outcomes)
+
+    def parts(epoch, start, stop):
+        def whole(state):
+            if epoch not in ahead:
+                run_ahead(epoch, state)
+            return ahead[epoch][:2]
+
+        if (start, stop) == (0, len(one_by_one.sizes)):
+            return iter([whole])
+        ahead.pop(epoch, None)  # there it was run to its end
+        return one_by_one.parts(epoch, start, stop)
+
+    def measure(epoch, state):
+        if epoch in ahead:
+            return ahead[epoch][2]
+        return one_by_one.measure(epoch, state)
+
+    return one_by_one._replace(parts=parts, measure=measure)
 
 
 def feed_stream(
     train_step: TrainStep,
     stream: BatchStream,
     key: PRNGKeyArray,
+    held_out: HeldOut,
     *,
     epochs: int,
     workers: int,
 ) -> Feed:
-    """Feeds from a stream: a loop of compiled steps, each on the batch read meanwhile.
-
-    Raises:
-      ValueError: the stream fills its last batch up; training has no mask for that.
-    """
+    """Feeds from a stream: a loop of compiled steps, each on a batch read meanwhile."""
     if stream.remainder != "drop":
         raise ValueError(
             f"a stream to train on needs remainder='drop', not {stream.remainder!r}:"
@@ -114,15 +239,16 @@ def feed_stream(
         )
     step_key = jax.random.split(key)[1]
     step = compiled(train_step, donate_argnums=0)
+    measured = held_out.measured_by()
     length = stream.steps_per_epoch
     opened: list[Iterator[Any]] = []  # once: worker processes take seconds to start
 
-    def parts(epoch, position):
+    def parts(epoch, start, stop):
         if not opened:
-            start = epoch * length + position
-            opened.append(stream.read(epochs=epochs, start=start, workers=workers))
-        for first in range(position, length, STEPS_A_REPORT):
-            steps = min(STEPS_A_REPORT, length - first)
+            first = epoch * length + start
+            opened.append(stream.read(epochs=epochs, start=first, workers=workers))
+        for first in range(start, stop, STEPS_A_REPORT):
+            steps = min(STEPS_A_REPORT, stop - first)
             yield lambda state, steps=steps: run(state, islice(opened[0], steps))
 
     def run(state, batches):
@@ -133,23 +259,8 @@ def feed_stream(
         return state, stack_metrics(history)
 
     settings = {k: v for k, v in stream.state(0).items() if k != "position"}
-    return Feed([stream.batch_size] * length, parts, settings)
-
-
-def _choose(
-    driver: Literal["auto", "scan", "loop"],
-    train_step: TrainStep,
-    state: TrainState,
-    data: PyTree,
-    batch_size: int,
-    key: PRNGKeyArray,
-) -> Driver:
-    if driver not in ("auto", "scan", "loop"):
-        raise ValueError(f"driver={driver!r} is not 'auto', 'scan' or 'loop'")
-    if driver != "auto":
-        return driver
-    batch = jax.tree.map(lambda x: x[:batch_size], data)
-    return choose_driver(train_step, state, batch, key)
+    sizes = [stream.batch_size] * length
+    return Feed(sizes, parts, lambda epoch, state: measured(state), settings)
 
 
 def _cut(full: np.ndarray, last: np.ndarray) -> Iterator[np.ndarray]:
@@ -164,9 +275,13 @@ def _cut(full: np.ndarray, last: np.ndarray) -> Iterator[np.ndarray]:
         yield last[None]
 
 
-def _from(position: int, parts: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
-    """Leaves out the first `position` steps."""
+def _between(
+    start: int, stop: int, parts: Iterable[np.ndarray]
+) -> Iterator[np.ndarray]:
+    """Keeps the steps from `start` to before `stop`."""
+    first = 0
     for batches in parts:
-        if position < len(batches):
-            yield batches[position:]
-        position = max(0, position - len(batches))
+        kept = batches[max(0, start - first) : max(0, stop - first)]
+        if len(kept):
+            yield kept
+        first += len(batches)

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, PRNGKeyArray, PyTree
 
-from jaxdl.feeds import BatchStream, Feed, feed_arrays, feed_stream
+from jaxdl.feeds import BatchStream, HeldOut, open_feed
 from jaxdl.progress import is_due, reporting, spell
 from jaxdl.resume import (
     Progress,
@@ -26,9 +26,10 @@ from jaxdl.training import (
     Metrics,
     TrainState,
     TrainStep,
-    compiled,
+    check_batch_size,
     make_evaluation,
     num_examples,
+    steps_per_epoch,
 )
 
 EvalStep = Callable[[TrainState, PyTree, Array], Metrics]
@@ -83,12 +84,13 @@ def fit(
     data: PyTree,
     key: PRNGKeyArray,
     *,
-    epochs: int,
+    epochs: int | None = None,
+    steps: int | None = None,
     batch_size: int | None = None,
     eval_step: EvalStep | None = None,
     held_out: Mapping[str, PyTree] | None = None,
     drop_last: bool = False,
-    driver: Literal["auto", "scan", "loop"] = "auto",
+    driver: Literal["auto", "run", "scan", "loop"] = "auto",
     callbacks: Sequence[Callback] = (),
     watch: Watch | None = None,
     checkpoint_dir: str | Path | None = None,
@@ -96,7 +98,7 @@ def fit(
     workers: int = 0,
     show: bool = True,
 ) -> tuple[TrainState, History]:
-    """Trains until `epochs` passes over `data` are done, counted from step 0.
+    """Trains until `epochs` passes over `data`, or `steps`, are done, counted from 0.
 
     `data` is a pytree of arrays that share a leading axis of examples, or a
     `jaxdl.data.streaming.Stream`, which has a batch size of its own and is read by as
@@ -107,7 +109,8 @@ def fit(
     by names such as "train/loss" and "test/accuracy". The training metrics are those
     met on the way, each before its own update; they hold "loss", as those of
     `make_train_step` do. A callback that keeps the state must copy it, since the next
-    epoch takes over its memory.
+    epoch takes over its memory. Where `steps` end within an epoch, what was done of it
+    is measured and recorded as an epoch is.
 
     `watch` names the metric by which an epoch is the best, and may stop the run early.
 
@@ -116,56 +119,57 @@ def fit(
     `watch`. If it is killed, the same call goes on from the last save and ends with the
     same bits.
 
-    The result is that of `make_epoch(train_step, batch_size)` called `epochs` times
-    with this key: the same bits, for the same driver.
+    `driver` is "loop" (a Python loop of steps), "scan" (one program for some 100 steps
+    of an epoch), "run" (one program for all the epochs) or "auto", which takes the one
+    that should be fastest (`jaxdl.feeds`). The result is that of
+    `make_epoch(train_step, batch_size)` called `epochs` times with this key: the same
+    bits, for the same driver.
 
     Returns:
       the trained state, and the records as arrays over epochs.
 
     Raises:
-      ValueError: `epochs` or `batch_size` below 1, `batch_size` above the number of
-        examples, `held_out` without `eval_step`, empty or named "train", a state in the
-        middle of an epoch or past the last, a driver or a watched metric that does not
-        exist, or a `checkpoint_dir` of another run.
+      ValueError: `epochs`, `steps` or `batch_size` below 1, both of the first two or
+        none, `batch_size` above the number of examples, `held_out` without `eval_step`,
+        empty or named "train", a state in the middle of an epoch or past the last, a
+        driver or a watched metric that does not exist, or a `checkpoint_dir` of
+        another run.
       FloatingPointError: a loss that is NaN or infinite; the message tells the step.
         What was saved before stays.
       OSError: a checkpoint cannot be written.
     """
-    held_out = dict(held_out or {})
+    held_out = {name: jax.device_put(part) for name, part in (held_out or {}).items()}
     _check_held_out(held_out, eval_step)
-    if epochs < 1:
-        raise ValueError(f"epochs={epochs} is below 1")
+    batch_size, length = _sizes(data, batch_size, drop_last)
+    last_step = _last_step(epochs, steps, length)
+    epochs = -(-last_step // length)
 
-    feed: Feed
-    if isinstance(data, BatchStream):
-        if batch_size not in (None, data.batch_size):
-            raise ValueError(f"batch_size={batch_size}, the stream's {data.batch_size}")
-        batch_size = data.batch_size
-        feed = feed_stream(train_step, data, key, epochs=epochs, workers=workers)
-    elif batch_size is None:
-        raise ValueError("batch_size is missing: arrays have none of their own")
-    else:
-        feed = feed_arrays(
-            train_step, state, data, key, batch_size, drop_last=drop_last, driver=driver
-        )
-    epoch_steps = len(feed.sizes)
+    evaluate = make_evaluation(eval_step or _nothing, batch_size)
+    feed = open_feed(
+        train_step, state, data, key, HeldOut(evaluate, held_out), batch_size,
+        drop_last=drop_last, epochs=epochs, driver=driver, workers=workers,
+    )  # fmt: skip
     saves = None
     if checkpoint_dir:
         saves = Saves(checkpoint_dir, settings_of(key, **feed.settings), save_seconds)
     restored = saves.restore(state) if saves else None
     (state, records, met), unsaved = restored or (Progress(state, [], {}), 0)
-    done, position = divmod(int(state.step), epoch_steps)
+    done, position = divmod(int(state.step), length)
     if position and not restored:
         raise ValueError(f"step {state.step} is {position} steps into an epoch")
-    if done > epochs or (done == epochs and not restored):
-        raise ValueError(f"epochs={epochs}, but the state has had {done} already")
+    if int(state.step) + (not restored) > last_step:
+        raise ValueError(
+            f"{epochs} epochs end at step {last_step}, the state is at {state.step}"
+        )
 
-    # Steps are given theirs: keep the caller's.
-    state = jax.tree.map(jnp.copy, jax.device_put(state))
-    held_out = {name: jax.device_put(part) for name, part in held_out.items()}
-    evaluate = compiled(make_evaluation(eval_step or _nothing, batch_size))
+    def save(now: bool = False) -> None:
+        """What was done of an epoch cut short is its middle: more may follow."""
+        if saves:
+            finished = records[: int(state.step) // length]
+            saves.save(Progress(state, finished, met), now=now)
 
-    with reporting(epochs * epoch_steps, show=show) as report, finishing(saves):
+    state = jax.tree.map(jnp.copy, jax.device_put(state))  # steps are given theirs
+    with reporting(last_step, show=show) as report, finishing(saves):
         report.advance(int(state.step), "compiling")
         if restored:
             report.line(_resumed(int(state.step), done + 1, unsaved))
@@ -173,34 +177,60 @@ def fit(
             if watch and watch.is_over(records):
                 report.line(f"stopped: no better {watch.metric} for {watch.patience}")
                 break
-            for part in feed.parts(epoch - 1, position):
+            stop = min(length, last_step - (epoch - 1) * length)
+            for part in feed.parts(epoch - 1, position, stop):
                 first_step = int(state.step)
                 state, metrics = part(state)
                 metrics = jax.device_get(metrics)
                 _check_finite(metrics["loss"], epoch, first_step)
                 met = _appended(met, metrics)
-                so_far = _means(met, feed.sizes)
-                text = f"epoch {epoch}/{epochs}  {spell(so_far)}"
-                report.advance(len(metrics["loss"]), text)
-                if saves and len(met["loss"]) < epoch_steps:
-                    saves.save(Progress(state, records, met))
+                so_far = spell(_means(met, feed.sizes))
+                report.advance(
+                    len(metrics["loss"]), f"epoch {epoch}/{epochs}  {so_far}"
+                )
+                if len(met["loss"]) < stop:
+                    save()
 
-            measured = {"train": so_far}
-            for split, examples in held_out.items():
-                measured[split] = jax.device_get(evaluate(state, examples))
+            measured = {"train": _means(met, feed.sizes)}
+            measures = jax.device_get(feed.measure(epoch - 1, state))
+            measured |= {split: measures[split] for split in held_out}
             records.append(_record(measured))
-            position, met = 0, {}
             if is_due(epoch, epochs):
                 report.line(f"epoch {epoch}/{epochs}  {spell(records[-1])}")
             for callback in callbacks:
                 callback(epoch, state, records[-1])
             if saves and watch and watch.is_best(records):
                 saves.keep_best(state)
-            if saves:
-                saves.save(Progress(state, records, met))
-        if saves:
-            saves.save(Progress(state, records, met), now=True)
+            position, met = 0, met if stop < length else {}
+            save()
+        save(now=True)
     return state, stack_records(records)
+
+
+def _sizes(data: PyTree, batch_size: int | None, drop_last: bool) -> tuple[int, int]:
+    """Returns the size of a batch and the number of steps of an epoch."""
+    if isinstance(data, BatchStream):
+        if batch_size not in (None, data.batch_size):
+            raise ValueError(f"batch_size={batch_size}, the stream's {data.batch_size}")
+        return data.batch_size, data.steps_per_epoch
+    if batch_size is None:
+        raise ValueError("batch_size is missing: arrays have none of their own")
+    n = num_examples(data)
+    check_batch_size(batch_size, n)
+    return batch_size, steps_per_epoch(n, batch_size, drop_last)
+
+
+def _last_step(epochs: int | None, steps: int | None, length: int) -> int:
+    if epochs is None and steps is not None and steps >= 1:
+        return steps
+    if steps is None and epochs is not None and epochs >= 1:
+        return epochs * length
+    given = {"epochs": epochs, "steps": steps}
+    given = {name: value for name, value in given.items() if value is not None}
+    if len(given) == 1:
+        [(name, value)] = given.items()
+        raise ValueError(f"{name}={value} is below 1")
+    raise ValueError(f"one of epochs and steps is needed, {given or 'none'} given")
 
 
 def _check_held_out(held_out: dict[str, PyTree], eval_step: EvalStep | None) -> None:

@@ -93,7 +93,7 @@ def show_confusion(
     """
     counts = np.asarray(counts)
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-    names = range(len(counts)) if class_names is None else class_names
+    names = list(map(str, range(len(counts)) if class_names is None else class_names))
     side = 1.6 + 0.42 * len(counts)
     figure = Figure(figsize=(side + 0.8, side), layout="constrained")
     axes = figure.subplots()
@@ -106,8 +106,10 @@ def show_confusion(
         for row, column in np.argwhere(shares >= 0.005):
             share = shares[row, column]
             colour = "white" if share > 0.5 else "black"
-            place = {"ha": "center", "va": "center", "fontsize": 7, "color": colour}
-            axes.text(column, row, f"{share:.2f}".removeprefix("0"), **place)
+            axes.text(
+                column, row, f"{share:.2f}".removeprefix("0"),
+                ha="center", va="center", fontsize=7, color=colour,
+            )  # fmt: skip
     return figure
 
 

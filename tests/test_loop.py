@@ -4,6 +4,7 @@ import numpy as np
 import optax
 import pytest
 
+from jaxdl import feeds
 from jaxdl.checkpoint import Checkpoints
 from jaxdl.data.streaming import Stream
 from jaxdl.feeds import STEPS_A_REPORT
@@ -48,14 +49,15 @@ def train(run, **settings):
     return fit(state, train_step, data, KEY, **settings)
 
 
-@pytest.mark.parametrize("driver", ["scan", "loop"])
+@pytest.mark.parametrize("driver", ["run", "scan", "loop"])
 @pytest.mark.parametrize("drop_last", [False, True])
 def test_fit_gives_the_bits_of_epochs(run, driver, drop_last):
     final, _ = train(run, driver=driver, drop_last=drop_last)
     state, train_step, data = run
     data = jax.tree.map(jnp.asarray, data)
-    epoch = make_epoch(train_step, 4, drop_last=drop_last, driver=driver)
-    epoch = compiled(epoch) if driver == "scan" else epoch
+    one = "loop" if driver == "loop" else "scan"
+    epoch = make_epoch(train_step, 4, drop_last=drop_last, driver=one)
+    epoch = epoch if driver == "loop" else compiled(epoch)
     for _ in range(3):
         state, _ = epoch(state, data, KEY)
     assert_same_bits(final, state)
@@ -168,6 +170,9 @@ def test_a_loss_that_is_not_finite_stops_and_names_the_step(run):
     ("settings", "message"),
     [
         ({"epochs": 0}, "epochs=0 is below 1"),
+        ({"epochs": None, "steps": 0}, "steps=0 is below 1"),
+        ({"epochs": None}, "one of epochs and steps is needed, none given"),
+        ({"steps": 4}, "one of epochs and steps is needed, {'epochs': 3, 'steps': 4}"),
         ({"batch_size": 0}, "batch_size=0 is below 1"),
         ({"batch_size": 12}, "batch_size=12 exceeds the 11 examples given"),
         ({"held_out": {"test": {"x": np.zeros(2)}}}, "needs an eval_step"),
@@ -186,12 +191,12 @@ def test_bad_settings(run, settings, message):
 def test_a_state_past_the_last_epoch_is_refused(run):
     state, train_step, data = run
     state = state._replace(step=jnp.int32(9))
-    with pytest.raises(ValueError, match="epochs=3, but the state has had 3 already"):
+    with pytest.raises(ValueError, match="3 epochs end at step 9, the state is at 9"):
         fit(state, train_step, data, KEY, epochs=3, batch_size=4)
 
 
 def test_a_driver_that_does_not_exist(run, unchecked):
-    with pytest.raises(ValueError, match="driver='scna' is not 'auto', 'scan' or"):
+    with pytest.raises(ValueError, match="driver='scna' is not 'auto', 'run', 'scan'"):
         train(run, driver="scna")
 
 
@@ -285,7 +290,7 @@ def interrupt(at_epoch):
     return callback
 
 
-@pytest.mark.parametrize("driver", ["scan", "loop"])
+@pytest.mark.parametrize("driver", ["run", "scan", "loop"])
 def test_a_run_goes_on_from_its_directory(run, tmp_path, driver):
     settings = {"driver": driver, "epochs": 5, "checkpoint_dir": tmp_path / "again"}
     settings |= {"save_seconds": 0, "watch": Watch("train/loss")}
@@ -307,8 +312,80 @@ def test_a_run_goes_on_from_its_directory(run, tmp_path, driver):
     assert_same_bits(longer, train(run, driver=driver, epochs=7)[0])
 
 
+@pytest.mark.parametrize(
+    ("driver", "programs"), [("run", 1), ("auto", 17), ("scan", 0)]
+)
+def test_epochs_run_ahead_in_programs_of_many(run, monkeypatch, driver, programs):
+    """Yet callbacks see every state, and patience ends the run in a block's middle."""
+    calls = []
+
+    def counting(function, **options):
+        program = compiled(function, **options)
+
+        def call(*arguments):
+            calls.append(function.__name__)
+            return program(*arguments)
+
+        return call
+
+    monkeypatch.setattr(feeds, "compiled", counting)
+    seen = []
+    settings = {"callbacks": [lambda e, s, r: seen.append(float(s.params))]}
+    settings |= {"eval_step": make_eval_step(eval_fn), "held_out": {"test": run[2]}}
+    state, history = train(run, epochs=50, driver=driver, **settings)
+    assert calls.count("run") == programs
+    watched, stopped = train(
+        run, epochs=50, driver=driver, watch=Watch("test/loss", patience=2), **settings
+    )
+    one_by_one = seen[:50]
+    seen.clear()
+    assert_same_bits((state, history), train(run, epochs=50, driver="scan", **settings))
+    assert seen == one_by_one
+    best = int(history["test/loss"].argmin())
+    assert len(stopped["test/loss"]) <= 50
+    assert float(watched.params) == seen[len(stopped["test/loss"]) - 1]
+    assert best <= len(stopped["test/loss"]) or len(stopped["test/loss"]) < 50
+
+
+def test_blocks_are_short_where_states_are_large(run, monkeypatch):
+    whole, history = train(run, epochs=7, driver="run")
+    monkeypatch.setattr(feeds, "BLOCK_NUMBERS", 6)  # the state holds 3
+    assert_same_bits((whole, history), train(run, epochs=7, driver="run"))
+
+
+def test_larger_models_are_scanned_by_epoch(run, monkeypatch):
+    monkeypatch.setattr(feeds, "feed_blocks", None)
+    monkeypatch.setattr(feeds, "SMALL_EPOCH", 8)  # 3 steps of 3 numbers
+    train(run, epochs=2)
+    monkeypatch.setattr(feeds, "SMALL_EPOCH", 9)
+    with pytest.raises(TypeError):
+        train(run, epochs=2)
+
+
+@pytest.mark.parametrize("driver", ["run", "scan", "loop"])
+def test_steps_end_a_run_within_an_epoch(run, tmp_path, driver):
+    settings = {"driver": driver, "epochs": None, "checkpoint_dir": tmp_path}
+    settings |= {"eval_step": make_eval_step(eval_fn), "held_out": {"test": run[2]}}
+    whole, by_epoch = train(run, **settings | {"epochs": 3, "checkpoint_dir": None})
+    met = []
+
+    def keep(epoch, state, record):
+        met.append((epoch, int(state.step)))
+
+    part, history = train(run, steps=7, callbacks=[keep], **settings)
+    assert part.step == 7  # 3 to an epoch
+    assert met == [(1, 3), (2, 6), (3, 7)]
+    expected = by_epoch["train/loss"][:2]
+    np.testing.assert_array_equal(history["train/loss"][:2], expected)
+    error = np.mean((np.asarray(part.params) * run[2]["x"] - 1) ** 2)
+    np.testing.assert_allclose(history["test/loss"][2], error, rtol=1e-5)
+    # It is no epoch of the run: the same call gives the same, and more go on from it.
+    assert_same_bits((part, history), train(run, steps=7, **settings))
+    assert_same_bits((whole, by_epoch), train(run, steps=9, **settings))
+
+
 def test_what_was_not_saved_is_said(run, tmp_path, capsys):
-    settings = {"epochs": 4, "checkpoint_dir": tmp_path, "show": True}
+    settings = {"epochs": 4, "checkpoint_dir": tmp_path, "show": True, "driver": "scan"}
     with pytest.raises(KeyboardInterrupt):
         train(run, callbacks=[interrupt(2)], save_seconds=0, **settings)
     (tmp_path / "reached").write_text("6")
@@ -337,7 +414,7 @@ def test_the_directory_of_another_run_is_refused(run, tmp_path):
     train(run, checkpoint_dir=tmp_path)
     with pytest.raises(ValueError, match=r"batch_size: was 4, is 3"):
         train(run, checkpoint_dir=tmp_path, batch_size=3)
-    with pytest.raises(ValueError, match=r"epochs=2, but the state has had 3 already"):
+    with pytest.raises(ValueError, match=r"2 epochs end at step 6, the state is at 9"):
         train(run, checkpoint_dir=tmp_path, epochs=2)
     _, step, data = run
     other = init_state(jnp.zeros(2), optax.sgd(0.1, momentum=0.9))

@@ -92,7 +92,7 @@ def test_a_killed_run_ends_with_the_same_bits(tmp_path, driver, kills):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("driver", ["scan", "loop", "stream"])
+@pytest.mark.parametrize("driver", ["run", "scan", "loop", "stream"])
 def test_many_kills(tmp_path, driver):
     for repetition in range(5):
         check_kills(tmp_path / str(repetition), driver, kills=5)
