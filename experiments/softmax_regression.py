@@ -16,6 +16,7 @@ from jax.nn.initializers import normal, zeros
 from jaxdl.cli import run_main
 from jaxdl.config import ImageConfig
 from jaxdl.data import load_images
+from jaxdl.evaluation import evaluate_run
 from jaxdl.functional import cross_entropy
 from jaxdl.layers import Linear
 from jaxdl.loop import fit
@@ -57,6 +58,11 @@ def main(config: Config = Config()) -> dict[str, float]:
         means = jax.tree.map(jnp.mean, eval_fn(params, model_state, batch))
         return means.pop("loss"), (model_state, means)
 
+    test, names = images.test, images.class_names
+    if config.evaluate:
+        logits_of = lambda params, model_state, images: predict(params, images)
+        return evaluate_run(config.evaluate, logits_of, params, test, names)
+
     with open_run("softmax_regression", config) as run:
         state, history = fit(
             init_state(params, optimizer),
@@ -66,12 +72,11 @@ def main(config: Config = Config()) -> dict[str, float]:
             epochs=config.epochs,
             batch_size=config.batch_size,
             eval_step=make_eval_step(eval_fn),
-            held_out={"test": images.test},
+            held_out={"test": test},
             callbacks=[run.log],
             checkpoint_dir=run.checkpoints,
         )
-        guesses = predict(state.params, images.test["image"][:32]).argmax(axis=1)
-        test, names = images.test, images.class_names
+        guesses = predict(state.params, test["image"][:32]).argmax(axis=1)
         grid = show_images(test["image"], test["label"], guesses, names)
         run.save(state.params, curves=curves(history), predictions=grid)
         result = {name: float(values[-1]) for name, values in history.items()}

@@ -14,6 +14,7 @@ import jax.numpy as jnp
 from jaxdl.cli import run_main
 from jaxdl.config import ImageConfig
 from jaxdl.data import load_images
+from jaxdl.evaluation import evaluate_run
 from jaxdl.loop import fit
 from jaxdl.plots import curves, show_images
 from jaxdl.run import open_run
@@ -64,6 +65,11 @@ def main(config: Config = Config()) -> dict[str, float]:
     images = load_images(config.dataset, config.data_dir, config.image_size)
     draws = jax.random.normal(init_key, (config.image_size**2, 10))
     params = {"w": 0.01 * draws, "b": jnp.zeros(10)}
+    test, names = images.test, images.class_names
+    if config.evaluate:
+        logits = lambda params, model_state, images: logits_of(params, images)
+        return evaluate_run(config.evaluate, logits, params, test, names)
+
     with open_run("softmax_regression_scratch", config) as run:
         state, history = fit(
             TrainState(jnp.int32(0), params, model_state=(), opt_state=()),
@@ -73,13 +79,12 @@ def main(config: Config = Config()) -> dict[str, float]:
             epochs=config.epochs,
             batch_size=config.batch_size,
             eval_step=make_eval_step(measure),
-            held_out={"test": images.test},
+            held_out={"test": test},
             callbacks=[run.log],
             checkpoint_dir=run.checkpoints,
         )
-        image, label = images.test["image"], images.test["label"]
-        guesses = logits_of(state.params, image[:32]).argmax(axis=1)
-        grid = show_images(image, label, guesses, images.class_names)
+        guesses = logits_of(state.params, test["image"][:32]).argmax(axis=1)
+        grid = show_images(test["image"], test["label"], guesses, names)
         run.save(state.params, curves=curves(history), predictions=grid)
         result = {name: float(values[-1]) for name, values in history.items()}
         print(f"A linear model names {result['test/accuracy']:.1%} of the test images.")

@@ -9,7 +9,7 @@ import json
 import shutil
 import time
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -149,14 +149,23 @@ class Checkpoints:
           ValueError: checkpoints are there and all are damaged, or the newest differs
             from `like`.
         """
+        saved = self.newest(lambda found: {**found, **like})
+        if saved is None:
+            return None
+        wanted = {name: _to_jax(self.directory, saved.tree[name]) for name in like}
+        return Saved(saved.tree | wanted, saved.note)
+
+    def newest(self, as_wanted: Callable[[dict[str, Any]], PyTree]) -> Saved | None:
+        """As `latest`, but in NumPy's arrays and for what is wanted of what is there.
+
+        `as_wanted` gets a description of the checkpoint, dictionaries of shapes and
+        dtypes, and returns what `load` calls `like`.
+        """
         self._clean()
         damages = []
         for step in reversed(self.steps):
-            path = self.directory / str(step)
             try:
-                tree, note = _read(path, lambda found: found | like)
-                wanted = {name: _to_jax(path, tree[name]) for name in like}
-                return Saved(tree | wanted, note)
+                return _read(self.directory / str(step), as_wanted)
             except DamagedError as error:
                 damages.append(str(error))
                 warnings.warn(f"{error}; the one before it is tried", stacklevel=2)
@@ -199,7 +208,7 @@ def _begin_save(path: Path, tree: PyTree, note: Mapping[str, Any]) -> Any:
     return ocp.save_async(path, tree, custom_metadata=about)
 
 
-def _read(directory: str | Path, as_wanted: Any) -> Saved:
+def _read(directory: str | Path, as_wanted: Callable[[Any], PyTree]) -> Saved:
     """Reads what `as_wanted` makes of a description of all that is there."""
     from orbax.checkpoint import v1 as ocp
 

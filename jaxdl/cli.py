@@ -63,9 +63,10 @@ def on_device(name: str | None) -> AbstractContextManager[Any]:
 
 
 def with_config_file(arguments: Sequence[str]) -> list[str]:
-    """Puts the settings of the file after `--config` before the other arguments.
+    """Puts the settings of a file before the other arguments.
 
-    As flags they are checked like flags, and later ones override them.
+    The file is the one after `--config`, or that of the run after `--evaluate`. As
+    flags they are checked like flags, and later ones override them.
 
     Raises:
       FileNotFoundError: there is no such file.
@@ -73,23 +74,25 @@ def with_config_file(arguments: Sequence[str]) -> list[str]:
     """
     for flag, value in zip(arguments, [*arguments[1:], None], strict=True):
         name, _, joined = flag.partition("=")
-        if name == "--config" and (joined or value):
-            return [*_flags(Path(joined or str(value))), *arguments]
+        if name in ("--config", "--evaluate") and (joined or value):
+            path = Path(joined or str(value))
+            path = path if name == "--config" else path / "config.yaml"
+            return [*_flags(name, path), *arguments]
     return list(arguments)
 
 
-def _flags(path: Path) -> list[str]:
+def _flags(source: str, path: Path) -> list[str]:
     import yaml
 
     if not path.is_file():
-        raise FileNotFoundError(f"--config {path} is no file")
+        raise FileNotFoundError(f"{source} {path} is no file")
     try:
         settings = yaml.safe_load(path.read_text())
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         reason = " ".join(str(error).split())
-        raise ValueError(f"--config {path} is no YAML or JSON: {reason}") from error
+        raise ValueError(f"{source} {path} is no YAML or JSON: {reason}") from error
     if not isinstance(settings, dict):
-        raise ValueError(f"--config {path} holds no names with values")
+        raise ValueError(f"{source} {path} holds no names with values")
     flags: list[str] = []
     for name, value in settings.items():
         if value is not None:  # null leaves the default, as the defaults do

@@ -49,6 +49,10 @@ class ImageConfig(RunConfig):
     """passes over the training images; by default 5 as in the course, and 200 for the
     digits, which are 42 times fewer"""
 
+    evaluate: str | None = None
+    """directory of a run: trains nothing, but measures that run's best parameters on
+    the test images, with the settings of that run"""
+
     course_epochs: ClassVar[int] = 5
 
     def __post_init__(self) -> None:

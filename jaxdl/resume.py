@@ -133,6 +133,40 @@ def load_best(directory: str | Path, like: Mapping[str, PyTree]) -> Saved:
     return saved
 
 
+class Trained(NamedTuple):
+    """What evaluation needs of a run, and of which step it is."""
+
+    params: PyTree
+    model_state: PyTree
+    step: int
+
+
+def load_trained(
+    directory: str | Path, params: PyTree, model_state: PyTree = ()
+) -> Trained:
+    """Reads the best state of a run, or its latest where none was watched for.
+
+    No optimiser is needed: `params` and `model_state` describe what is wanted.
+
+    Raises:
+      FileNotFoundError: the run has saved nothing.
+      ValueError: what is there is damaged, or differs from what is wanted.
+    """
+
+    def as_wanted(found):
+        wanted = {"params": params, "model_state": model_state}
+        wanted = {name: part for name, part in wanted.items() if jax.tree.leaves(part)}
+        return found | {"state": found["state"] | wanted}
+
+    for kind in ("best", "latest"):
+        saved = Checkpoints(Path(directory) / kind).newest(as_wanted)
+        if saved is not None:
+            state = jax.tree.map(jnp.asarray, saved.tree["state"])
+            step = int(state["step"])
+            return Trained(state["params"], state.get("model_state", ()), step)
+    raise FileNotFoundError(f"{directory} holds no state of a run")
+
+
 def settings_of(key: PRNGKeyArray, **settings: Any) -> dict[str, Any]:
     """Returns settings that JSON can hold, the run's key among them."""
     return {"key": np.asarray(jax.random.key_data(key)).tolist(), **settings}

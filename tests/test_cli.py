@@ -188,6 +188,18 @@ def test_the_saved_configuration_repeats_the_run(run, tmp_path):
     )
 
 
+def test_a_run_is_evaluated_with_its_own_settings(run, tmp_path):
+    lesson = "experiments.softmax_regression"
+    first = ["--image-size", "9", "--epochs", "3", "--run-dir", "first"]
+    assert run(lesson, *first).returncode == 0
+    done = run(lesson, "--evaluate", "first")
+    assert done.returncode == 0, done.stderr
+    assert "% of 360 test images" in done.stdout
+    done = run(lesson, "--evaluate=second")
+    assert done.returncode == 2
+    assert "error: --evaluate second/config.yaml is no file" in done.stderr
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [

@@ -77,6 +77,18 @@ def test_lesson_leaves_its_run_behind(results, name):
     assert (directory / "params").is_dir()
 
 
+@pytest.mark.parametrize(
+    "name", ["lenet", "softmax_regression", "softmax_regression_scratch"]
+)
+def test_a_run_is_measured_again_without_training(results, capsys, name):
+    result, directory = results(name)
+    module = import_module(f"experiments.{name}")
+    again = module.main(module.Config(evaluate=str(directory), **SMALL[name]))
+    assert again == {"test/accuracy": pytest.approx(result["test/accuracy"])}
+    assert "is, named" in capsys.readouterr().out
+    assert (directory / "confusion.png").stat().st_size > 10_000
+
+
 def test_saved_parameters_are_the_trained_ones(results):
     """Loaded into LeNet, they give the accuracy that the lesson returned."""
     from jaxdl.data import load_images

@@ -53,7 +53,8 @@ def test_a_train_step_needs_jax_optax_and_jaxtyping_only():
         "metrics",
         "data",
         "torch_weights",
-    ],  # fmt: skip
+        "parity",
+    ],
 )
 def test_heavy_packages_are_loaded_where_they_are_used(module):
     packages = {
@@ -111,6 +112,9 @@ ALLOWED = {
     "sweep": {"sweep", "training", "plots", "data"},
     "sharding": {"params"},
     "torch_weights": {"torch_weights"},
+    "parity": {"parity", "torch_weights"},
+    "classification": {"functional", "metrics", "training"},
+    "evaluation": {"metrics", "plots", "resume", "training"},
     "run": {"checkpoint", "config", "tensorboard"},
     "cli": {"config", "determinism", "devices"},
 }

@@ -1,0 +1,88 @@
+"""What a trained run makes of its test set, measured again from its files."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int, PyTree
+
+from jaxdl.metrics import confusion_matrix
+from jaxdl.plots import show_confusion
+from jaxdl.resume import load_trained
+from jaxdl.training import compiled
+
+BATCH = 1000
+
+# logits_of(params, model_state, images)
+LogitsOf = Callable[[PyTree, PyTree, Array], Float[Array, "batch classes"]]
+
+
+def evaluate_run(
+    directory: str | Path,
+    logits_of: LogitsOf,
+    params: PyTree,
+    test: dict[str, np.ndarray],
+    class_names: Sequence[str],
+    model_state: PyTree = (),
+) -> dict[str, float]:
+    """Measures the best parameters of a run, or the last where none were watched for.
+
+    Prints the accuracy and the confusion matrix, and draws the matrix as
+    `confusion.png` in the directory of the run. `params` and `model_state` tell the
+    shapes; `test` holds "image" and "label".
+
+    Returns:
+      {"test/accuracy": share of right answers}.
+
+    Raises:
+      FileNotFoundError: the run has saved no state.
+      ValueError: it is damaged, or has not these parameters.
+    """
+    directory = Path(directory)
+    trained = load_trained(directory / "checkpoints", params, model_state)
+    predictions = predict(logits_of, trained.params, trained.model_state, test["image"])
+    counts = np.asarray(
+        confusion_matrix(jnp.asarray(test["label"]), predictions, len(class_names))
+    )
+    accuracy = float(np.trace(counts) / len(predictions))
+    print(f"step {trained.step}: {accuracy:.1%} of {len(predictions)} test images")
+    print(spell_confusion(counts, class_names))
+    figure = directory / "confusion.png"
+    show_confusion(counts, class_names).savefig(figure, dpi=150)
+    print(f"Figure: {figure}")
+    return {"test/accuracy": accuracy}
+
+
+def predict(
+    logits_of: LogitsOf, params: PyTree, model_state: PyTree, images: np.ndarray
+) -> Int[Array, " n"]:
+    """Returns the class with the largest logit of each image, 1,000 at a time."""
+    best = compiled(lambda *arguments: logits_of(*arguments).argmax(axis=1))
+    parts = (images[i : i + BATCH] for i in range(0, len(images), BATCH))
+    return jnp.concatenate([best(params, model_state, part) for part in parts])
+
+
+def spell_confusion(
+    counts: Int[np.ndarray, "classes classes"], class_names: Sequence[str]
+) -> str:
+    """Writes a confusion matrix as a table: a row for each true class.
+
+    >>> print(spell_confusion(np.array([[12, 1], [0, 9]]), ["cat", "dog"]))
+    is, named  cat  dog
+          cat   12    1
+          dog    0    9
+    """
+    head = "is, named"
+    left = max(len(head), *map(len, class_names))
+    widths = [
+        max(len(name), len(str(column.max()))) + 2
+        for name, column in zip(class_names, counts.T, strict=True)
+    ]
+
+    def line(name, cells):
+        cells = zip(cells, widths, strict=True)
+        return name.rjust(left) + "".join(f"{cell:>{width}}" for cell, width in cells)
+
+    rows = zip(class_names, counts, strict=True)
+    return "\n".join([line(head, class_names), *(line(*row) for row in rows)])

@@ -1,0 +1,104 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from jaxdl.classification import classification, init_model
+from jaxdl.evaluation import evaluate_run, predict
+from jaxdl.layers import BatchNorm, Dropout, Linear, Sequential
+from jaxdl.loop import Watch, fit
+from jaxdl.resume import load_trained
+from jaxdl.training import init_state, make_eval_step, make_train_step
+from tests.oracle import assert_same_bits
+
+KEY = jax.random.key(0)
+NAMES = ["left", "right"]
+
+
+@pytest.fixture
+def data(rng):
+    x = rng.normal(size=(60, 3)).astype(np.float32)
+    return {"image": x, "label": (x[:, 0] > 0.3).astype(np.int32)}
+
+
+def train(data, directory, net, **settings):
+    """Returns what the best epoch's state holds, and the history."""
+    params, model_state = init_model(net, KEY, data["image"])
+    functions, optimizer = classification(net), optax.sgd(0.5)
+    kept = []
+    _, history = fit(
+        init_state(params, optimizer, model_state),
+        make_train_step(functions.loss_fn, optimizer),
+        data, KEY, epochs=4, batch_size=10, checkpoint_dir=directory / "checkpoints",
+        eval_step=make_eval_step(functions.eval_fn), held_out={"test": data},
+        callbacks=[lambda e, s, r: kept.append(jax.tree.map(np.asarray, s))],
+        show=False, **settings,
+    )  # fmt: skip
+    return kept, history, (functions.logits_of, params, model_state)
+
+
+def test_the_best_state_is_measured_without_an_optimiser(data, tmp_path, capsys):
+    net = Sequential([Linear(4), BatchNorm(), jax.nn.relu, Linear(2)])
+    watch = Watch("test/loss", "max")  # so that it is not the last
+    kept, history, (logits_of, params, model_state) = train(
+        data, tmp_path, net, watch=watch
+    )
+    best = int(history["test/loss"].argmax())
+    assert best != 3
+    trained = load_trained(tmp_path / "checkpoints", params, model_state)
+    assert trained.step == kept[best].step
+    assert_same_bits(trained.params, kept[best].params)
+    assert_same_bits(trained.model_state, kept[best].model_state)
+
+    result = evaluate_run(tmp_path, logits_of, params, data, NAMES, model_state)
+    assert result["test/accuracy"] == pytest.approx(history["test/accuracy"][best])
+    said = capsys.readouterr().out
+    assert said.startswith(f"step {trained.step}: {result['test/accuracy']:.1%} of 60")
+    assert (tmp_path / "confusion.png").is_file()
+
+
+def test_the_last_state_where_none_was_watched_for(data, tmp_path):
+    kept, _, (_, params, _) = train(data, tmp_path, Linear(2))
+    trained = load_trained(tmp_path / "checkpoints", params)
+    assert trained.model_state == ()
+    assert_same_bits(trained.params, kept[-1].params)
+
+
+def test_other_parameters_are_refused_in_a_table(data, tmp_path):
+    train(data, tmp_path, Linear(2))
+    logits_of, _, _ = classification(Linear(5))
+    params, _ = init_model(Linear(5), KEY, data["image"])
+    with pytest.raises(
+        ValueError, match=r"kernel: wanted float32\[3, 5\], found.*3, 2"
+    ):
+        evaluate_run(tmp_path, logits_of, params, data, NAMES)
+
+
+def test_nothing_was_saved(tmp_path):
+    with pytest.raises(FileNotFoundError, match="holds no state of a run"):
+        load_trained(tmp_path, {"w": jnp.zeros(2)})
+
+
+def test_predictions_are_those_of_one_batch(rng, monkeypatch):
+    monkeypatch.setattr("jaxdl.evaluation.BATCH", 4)
+    params, images = jnp.asarray(rng.normal(size=(3, 5))), rng.normal(size=(10, 3))
+    ours = predict(lambda p, s, x: x @ p, params, (), images)
+    np.testing.assert_array_equal(ours, (images @ params).argmax(axis=1))
+
+
+def test_dropout_and_batch_norm_are_in_the_mode_of_each_function(data):
+    net = Sequential([Linear(4), BatchNorm(), Dropout(0.5), Linear(2)])
+    params, model_state = init_model(net, KEY, data["image"])
+    functions, data = classification(net), jax.tree.map(jnp.asarray, data)
+    loss, (updated, means) = functions.loss_fn(params, model_state, data, KEY)
+    other, _ = functions.loss_fn(params, model_state, data, jax.random.key(1))
+    assert loss != other
+    assert updated["batch_stats"]["1"]["num_batches_tracked"] == 1
+    assert list(means) == ["accuracy"]
+    measured = functions.eval_fn(params, model_state, data)
+    logits = net.apply({"params": params, **model_state}, data["image"], train=False)
+    np.testing.assert_array_equal(
+        measured["accuracy"], logits.argmax(axis=1) == data["label"]
+    )
+    assert measured["loss"].shape == (60,)
