@@ -53,6 +53,7 @@ def main(config: Config = Config()) -> dict[str, float]:
 
     optimizer = optax.adam(config.learning_rate)
     with open_run("lenet", config) as run:
+        run.log_graph(logits_of, params, model_state, train["image"][:1])
         state, history = fit(
             init_state(params, optimizer, model_state),
             make_train_step(loss_fn, optimizer),

@@ -2,6 +2,8 @@
 
 import fcntl
 import os
+import shutil
+from collections.abc import Callable
 from dataclasses import asdict
 from datetime import datetime
 from itertools import count
@@ -13,6 +15,9 @@ from jaxtyping import PyTree
 
 from jaxdl import checkpoint
 from jaxdl.config import RunConfig
+from jaxdl.graph import to_graph_def, trace
+from jaxdl.params import paths
+from jaxdl.plots import to_array
 from jaxdl.tensorboard import EventLog
 
 if TYPE_CHECKING:
@@ -26,8 +31,9 @@ CHANGEABLE = {"epochs", "debug", "run_dir"}
 class Run:
     """An open run: writes below its directory, and says at its end where things are.
 
-    The directory holds `config.yaml`, a TensorBoard log for each split, `checkpoints`
-    if training is told to save there, and what `save` is given.
+    The directory holds `config.yaml`, a TensorBoard log for each split and one, `about`,
+    of the configuration, graphs and figures; `checkpoints` if training is told to save
+    there, and what `save` is given.
     """
 
     def __init__(self, directory: Path, lock: int):
@@ -47,6 +53,18 @@ class Run:
             if np.ndim(value) == 0:
                 self.events(split, epoch).scalar(tag, float(value), epoch)
 
+    def log_parameters(self, epoch: int, state: Any, record: dict[str, Any]) -> None:
+        """Writes a histogram of each parameter: another callback for `fit`."""
+        for path, values in paths(state.params).items():
+            self.events("train", epoch).histogram(path, np.asarray(values), epoch)
+
+    def log_graph(self, function: Callable[..., Any], *arguments: Any) -> None:
+        """Writes a function's operations for TensorBoard's Graphs tab.
+
+        It is traced with the arguments, as `jax.jit` does, and not computed.
+        """
+        self.events("about").graph(to_graph_def(trace(function, *arguments)))
+
     def events(self, split: str, first_step: int = 0) -> EventLog:
         """Returns the TensorBoard log of a split, opened at its first use."""
         if split not in self._logs:
@@ -56,14 +74,19 @@ class Run:
     def save(self, params: PyTree, **figures: "Figure") -> None:
         """Writes the parameters to `params` with orbax, and each figure as a PNG.
 
+        TensorBoard's Images tab shows the figures too.
+
         A run that had ended and was called again has the same parameters, or more
         epochs than it had.
         """
         checkpoint.replace(self.directory / "params", params)
         for name, figure in figures.items():
             figure.savefig(self.directory / f"{name}.png", dpi=150)
+            self.events("about").image(name, to_array(figure), 0)
 
     def __enter__(self) -> "Run":
+        config = (self.directory / "config.yaml").read_text()
+        self.events("about").text("config", f"```yaml\n{config}```")
         return self
 
     def __exit__(self, error_type: type | None, *rest: Any) -> None:
@@ -80,7 +103,9 @@ class Run:
     def _remove_if_bare(self) -> None:
         """Takes back a run that failed before there was anything to keep."""
         bare = {self.directory / "config.yaml", self.directory / ".lock"}
-        if set(self.directory.iterdir()) <= bare:
+        about = self.directory / "about"
+        if set(self.directory.iterdir()) <= {*bare, about}:
+            shutil.rmtree(about, ignore_errors=True)
             for file in bare:
                 file.unlink(missing_ok=True)
             self.directory.rmdir()

@@ -115,7 +115,7 @@ ALLOWED = {
     "parity": {"parity", "torch_weights"},
     "classification": {"functional", "metrics", "training"},
     "evaluation": {"metrics", "plots", "resume", "training"},
-    "run": {"checkpoint", "config", "tensorboard"},
+    "run": {"checkpoint", "config", "graph", "params", "plots", "tensorboard"},
     "cli": {"config", "determinism", "devices"},
 }
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 import yaml
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
@@ -20,6 +21,7 @@ from jaxdl import checkpoint
 from jaxdl.config import ImageConfig, RunConfig
 from jaxdl.plots import curves
 from jaxdl.run import open_run
+from jaxdl.training import init_state
 
 
 @dataclass(frozen=True)
@@ -58,6 +60,30 @@ def test_a_run_holds_all_that_it_is_given(here, capsys):
     said = capsys.readouterr().out
     assert str(run.directory) in said
     assert "tensorboard --logdir runs\n" in said
+
+
+def test_tensorboard_reads_what_the_run_is_about(here):
+    history = {"train/loss": np.array([2.0, 1.0])}
+    with open_run("lesson", Config(learning_rate=0.25)) as run:
+        run.log_graph(lambda w, x: jnp.tanh(x @ w), jnp.ones((3, 2)), jnp.ones((1, 3)))
+        run.save({"w": jnp.ones(2)}, curves=curves(history))
+    events = EventAccumulator(str(run.directory / "about")).Reload()
+    [text] = events.Tensors("config/text_summary")
+    assert b"learning_rate: 0.25" in text.tensor_proto.string_val[0]
+    [picture] = events.Images("curves")
+    assert picture.encoded_image_string.startswith(b"\x89PNG")
+    assert "tanh" in [node.op for node in events.Graph().node]
+
+
+def test_tensorboard_reads_histograms_of_parameters(here):
+    state = init_state({"fc": {"kernel": jnp.arange(6.0)}}, optax.sgd(0.1))
+    with open_run("lesson", Config()) as run:
+        run.log_parameters(3, state, {})
+    [event] = (
+        EventAccumulator(str(run.directory / "train")).Reload().Histograms("fc/kernel")
+    )
+    assert (event.step, event.histogram_value.num) == (3, 6)
+    assert (event.histogram_value.min, event.histogram_value.max) == (0, 5)
 
 
 def test_tensorboard_reads_the_curves(here):
