@@ -1,22 +1,47 @@
-"""Lists the lessons: python -m experiments"""
+"""Lists the lessons, or runs them all and shows what came of it.
 
-import ast
+    python -m experiments
+    python -m experiments --all
+    python -m experiments --all lenet softmax_regression
+
+With --all every lesson, or those named, runs with its defaults in a process of its own,
+below runs/all/<time>. A page there, index.html, shows their results and figures.
+"""
+
+import argparse
+import sys
+from datetime import datetime
 from pathlib import Path
 
+from experiments._all import lessons, run_all, write_page
 
-def lessons() -> dict[str, str]:
-    """Returns every lesson's name and the question that its docstring begins with."""
-    paths = sorted(Path(__file__).parent.glob("[!_]*.py"))
-    modules = {path.stem: ast.parse(path.read_text()) for path in paths}
-    return {
-        name: (ast.get_docstring(module) or "").split("\n")[0]
-        for name, module in modules.items()
-    }
+
+def main() -> None:
+    known = lessons()
+    parser = argparse.ArgumentParser(
+        "python -m experiments",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--all", action="store_true", help="run the lessons")
+    parser.add_argument("names", nargs="*", help="lessons to run; by default all")
+    arguments = parser.parse_args()
+    if unknown := [name for name in arguments.names if name not in known]:
+        parser.error(f"there are no lessons {', '.join(unknown)}")
+    if not arguments.all:
+        if arguments.names:
+            parser.error(f"to run one: python -m experiments.{arguments.names[0]}")
+        for name, question in known.items():
+            print(f"{name:{max(map(len, known))}}  {question}")
+        print(
+            "\nRun one with `python -m experiments.lenet`; --help shows its settings."
+        )
+        return
+    directory = Path("runs", "all", datetime.now().strftime("%Y%m%d-%H%M%S"))
+    outcomes = run_all(arguments.names or list(known), directory)
+    print(f"Results and figures: {write_page(outcomes, directory)}")
+    sys.exit(any(isinstance(outcome.result, str) for outcome in outcomes))
 
 
 if __name__ == "__main__":
-    found = lessons()
-    width = max(map(len, found))
-    for name, question in found.items():
-        print(f"{name:{width}}  {question}")
-    print("\nRun one with `python -m experiments.lenet`; --help explains its settings.")
+    main()

@@ -8,11 +8,14 @@ import time
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 from selenium import webdriver
 
+from experiments._all import Outcome, write_page
 from jaxdl.config import RunConfig
 from jaxdl.models.lenet import LeNet
+from jaxdl.plots import curves
 from jaxdl.run import open_run
 
 CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
@@ -99,3 +102,15 @@ def test_the_graph_appears(browser, server):
 
 def test_the_configuration_appears(browser, server):
     wait_for(browser, f"{server}/#text", "seed: 77")
+
+
+def test_the_page_of_all_lessons_shows_its_figures(browser, tmp_path):
+    (tmp_path / "lenet").mkdir()
+    curves({"train/loss": np.array([2.0, 1.0])}).savefig(tmp_path / "lenet" / "a.png")
+    outcome = Outcome("lenet", "What <b> is it?", {"test/accuracy": 0.75}, 3.0)
+    browser.get(write_page([outcome], tmp_path).as_uri())
+    assert browser.execute_script(TEXT).split("\n")[:2] == [
+        "jaxdl's lessons", "What <b> is it?",
+    ]  # fmt: skip
+    widths = "return [...document.images].map(image => image.naturalWidth)"
+    assert browser.execute_script(widths) > [100]

@@ -11,7 +11,7 @@ import pytest
 import yaml
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from experiments.__main__ import lessons
+from experiments._all import lessons
 from jaxdl import checkpoint
 from tests.oracle import assert_same_bits
 
