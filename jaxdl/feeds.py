@@ -119,7 +119,8 @@ def open_feed(
         batch = jax.tree.map(lambda x: x[:batch_size], data)
         driver = choose_driver(train_step, state, batch, key)
         steps = steps_per_epoch(num_examples(data), batch_size, drop_last)
-        if driver == "scan" and steps * size <= SMALL_EPOCH:
+        small = steps * size <= SMALL_EPOCH and jax.process_count() == 1
+        if driver == "scan" and small:
             driver, block = "run", -(-epochs // BLOCKS)
     arguments = train_step, data, key, held_out, batch_size
     if driver != "run":
@@ -194,14 +195,16 @@ def feed_blocks(
             state, metrics = epoch_of(state, data, key)
             return state, (state, metrics, held_out.measure(state, sets))
 
-        return jax.lax.scan(body, state, length=length)[1]
+        return jax.lax.scan(body, state, length=length)
 
     def run_ahead(epoch, state):
         length = min(block - epoch % block, epochs - epoch)
-        outcomes = jax.device_get(run(state, data, held_out.sets, length))
+        last, outcomes = run(state, data, held_out.sets, length)
+        outcomes = jax.device_get(outcomes)
         ahead.clear()
         for i in range(length):
-            ahead[epoch + i] = jax.tree.map(itemgetter(i), outcomes)
+            state, *measures = jax.tree.map(itemgetter(i), outcomes)
+            ahead[epoch + i] = (last if i + 1 == length else state, *measures)
 
     def parts(epoch, start, stop):
         def whole(state):

@@ -204,7 +204,7 @@ def fit(
             position, met = 0, met if stop < length else {}
             save()
         save(now=True)
-    return state, stack_records(records)
+    return jax.device_put(state), stack_records(records)
 
 
 def _sizes(data: PyTree, batch_size: int | None, drop_last: bool) -> tuple[int, int]:

@@ -343,6 +343,7 @@ def test_epochs_run_ahead_in_programs_of_many(run, monkeypatch, driver, programs
     assert seen == one_by_one
     best = int(history["test/loss"].argmin())
     assert len(stopped["test/loss"]) <= 50
+    assert isinstance(watched.params, jax.Array)
     assert float(watched.params) == seen[len(stopped["test/loss"]) - 1]
     assert best <= len(stopped["test/loss"]) or len(stopped["test/loss"]) < 50
 
