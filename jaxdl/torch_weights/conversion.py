@@ -17,6 +17,10 @@ from jaxdl.torch_weights.layouts import Layout, layouts
 COUNTER = "num_batches_tracked"
 
 
+class MisfitError(ValueError):
+    """A state dict that has other names or shapes than a model."""
+
+
 def from_state_dict(
     state_dict: Mapping[str, Any],
     variables: PyTree,
@@ -50,10 +54,11 @@ def from_state_dict(
     load_state_dict does. Counters (num_batches_tracked) may be absent on either side.
 
     Raises:
-      ValueError: the two do not fit; a table tells every entry that is missing, unused,
-        or of another shape. Or a value does not survive its type: a finite number
-        becomes infinite, an integer another or a fraction, or float64 is wanted without
-        jax_enable_x64.
+      MisfitError: a ValueError, with a table of all entries that are missing, unused or
+        of another shape.
+      ValueError: `rename`, `flattened` or `ignore` names what is not there. Or a value
+        does not survive its type: a finite number becomes infinite, an integer another
+        or a fraction, or float64 is wanted without jax_enable_x64.
     """
     wanted = layouts(variables, rename, flattened)
     leaves, tree = jax.tree.flatten(variables)
@@ -106,7 +111,7 @@ def to_state_dict(
 
 
 def _check_fit(wanted: Sequence[Layout], given: Mapping[str, np.ndarray]) -> None:
-    """Raises ValueError, with a table, unless names and shapes are the same."""
+    """Raises MisfitError, with a table, unless names and shapes are the same."""
     names = {layout.name for layout in wanted}
     missing = [layout for layout in wanted if layout.name not in given]
     unused = {
@@ -123,7 +128,7 @@ def _check_fit(wanted: Sequence[Layout], given: Mapping[str, np.ndarray]) -> Non
     if rows:
         width = max(len(name) for _, name, _ in rows)
         lines = [f"  {what:<8} {name:<{width}}  {rest}" for what, name, rest in rows]
-        raise ValueError("\n".join(["the state dict does not fit the model:", *lines]))
+        raise MisfitError("\n".join(["the state dict does not fit the model:", *lines]))
 
 
 def _misshapen(

@@ -42,7 +42,7 @@ def layouts(
       ValueError: these are params and no variables, two arrays get one name, or
         `rename` or `flattened` names what is not there or does not fit.
     """
-    if not {"params", "batch_stats"} & set(variables):
+    if variables and not {"params", "batch_stats"} & set(variables):
         raise ValueError(
             f"variables has {', '.join(map(repr, variables))} and no 'params': give the"
             " dictionary that init returns, such as {'params': params}"
@@ -53,10 +53,10 @@ def layouts(
         collection, *path = (_key(key) for key in keys)
         module = ".".join(path[:-1])
         modules.append(module)
-        sizes = flattened.get(_renamed(module, rename))
+        sizes = flattened.get(renamed(module, rename))
         found.append(_layout(collection, path, leaf.shape, rename, sizes))
     _check_used("rename", rename, {p for m in modules for p in _prefixes(m)})
-    kernels = {_renamed(module, rename) for module in modules}
+    kernels = {renamed(module, rename) for module in modules}
     _check_used("flattened", flattened, kernels)
     for name, count in Counter(layout.name for layout in found).items():
         if count > 1:
@@ -71,7 +71,7 @@ def _layout(
     rename: Mapping[str, str],
     sizes: Sequence[int] | None,
 ) -> Layout:
-    module, leaf = _renamed(".".join(path[:-1]), rename), path[-1]
+    module, leaf = renamed(".".join(path[:-1]), rename), path[-1]
     names = STATISTICS if collection == "batch_stats" else PARAMETERS
     name = ".".join(filter(None, [module, names.get(leaf, leaf)]))
     view, axes = shape, tuple(range(len(shape)))
@@ -106,7 +106,7 @@ def _prefixes(module: str) -> Iterator[str]:
     yield ""
 
 
-def _renamed(module: str, rename: Mapping[str, str]) -> str:
+def renamed(module: str, rename: Mapping[str, str]) -> str:
     for prefix in _prefixes(module):
         if prefix in rename:
             rest = module[len(prefix) :].removeprefix(".")

@@ -1,0 +1,148 @@
+"""What a comparison found, as rows and in words."""
+
+from itertools import groupby
+from typing import NamedTuple
+
+import numpy as np
+
+Key = tuple[str, str]  # a stage, such as "gradients", and what is compared in it
+Values = dict[Key, np.ndarray]
+
+# Stages in which both sides have layouts of their own: channels last, channels first.
+OUTPUT = "(output)"  # of the whole module
+LAYERS = ("evaluation", "training", "input gradients")
+
+
+class Row(NamedTuple):
+    """One comparison: max|flax - torch| over the size of torch's values."""
+
+    stage: str
+    name: str
+    difference: float
+    limit: float
+
+    @property
+    def agrees(self) -> bool:
+        return self.difference <= self.limit
+
+
+class Cause(NamedTuple):
+    """A known trap, and where: with this change of the PyTorch side both agree."""
+
+    trap: str
+    where: str
+    explanation: str
+
+    def __str__(self) -> str:
+        return f"{self.trap} ({self.where}): {self.explanation}"
+
+
+class Report(NamedTuple):
+    """All that was compared, in the order of computation, and why it differs.
+
+    `causes` explain the first differences, one after another; `explained` tells that
+    with all of them undone nothing differs. `misfit` says why weights cannot be
+    carried over at all; there are no rows then.
+    """
+
+    title: str
+    rows: tuple[Row, ...]
+    causes: tuple[Cause, ...] = ()
+    explained: bool = True
+    misfit: str = ""
+
+    @property
+    def agrees(self) -> bool:
+        return not self.misfit and self.first is None
+
+    @property
+    def first(self) -> Row | None:
+        """The first row that differs."""
+        return next((row for row in self.rows if not row.agrees), None)
+
+    def check(self) -> None:
+        """Raises AssertionError, with the whole report, unless both sides agree."""
+        if not self.agrees:
+            raise AssertionError(str(self))
+
+    def __str__(self) -> str:
+        first = self.first
+        verdict = "agree" if self.agrees else "differ"
+        where = f", first in {first.stage}: {first.name}" if first else ""
+        lines = [f"{self.title} {verdict}{where}"]
+        lines += [f"  {line}" for line in self.misfit.splitlines()]
+        for stage, rows in groupby(self.rows, lambda row: row.stage):
+            lines += _stage(stage, list(rows))
+        lines += [f"cause: {cause}" for cause in self.causes]
+        if not self.agrees and not self.explained:
+            lines.append(
+                "cause: another besides" if self.causes else "cause: no trap known here"
+            )
+        return "\n".join(lines)
+
+
+def rows_of(ours: Values, theirs: Values, tolerance: float) -> tuple[Row, ...]:
+    """Compares what both sides have, in the order of PyTorch's side.
+
+    Modules of one side alone, and what optimisers keep, are passed over. An output, a
+    gradient or a statistic of one side alone is infinitely far off.
+    """
+    sizes: dict[Key, float] = {}
+    for key, array in theirs.items():
+        kind = _kind(*key)
+        sizes[kind] = max(sizes.get(kind, 0.0), float(np.abs(array).max(initial=0)))
+    rows = []
+    outputs = [key for key in ours if key[1].startswith(OUTPUT)]
+    for key in dict.fromkeys([*theirs, *outputs]):
+        stage, name = key
+        if key in ours and key in theirs:
+            small = 0.0 if stage in LAYERS else 1e-3 * sizes[_kind(*key)]
+            difference = _difference(stage, ours[key], theirs[key], small)
+        elif name.startswith(OUTPUT) or stage.endswith(("gradients", "statistics")):
+            difference = np.inf
+        else:
+            continue
+        rows.append(Row(stage, name, difference, _limit(stage, tolerance)))
+    return tuple(rows)
+
+
+def _kind(stage: str, name: str) -> Key:
+    """Which values have a common size: "fc.bias exp_avg" is one of "exp_avg"."""
+    return stage, name.partition(" ")[2]
+
+
+def _difference(
+    stage: str, ours: np.ndarray, theirs: np.ndarray, small: float
+) -> float:
+    """max|ours - theirs| / max|theirs|.
+
+    `small` is added below: what is 0 but for rounding, as the gradient of a bias before
+    a batch norm, differs by as much as it is. Channels are where they agree best.
+    """
+    readings = [ours, np.moveaxis(ours, -1, 1)] if ours.ndim > 2 else [ours]
+    scale = np.abs(theirs).max(initial=0) + small
+    differences = [
+        np.abs(reading - theirs).max(initial=0) / (scale or 1)
+        for reading in (readings if stage in LAYERS else [ours])
+        if reading.shape == theirs.shape
+    ]
+    finite = [float(d) for d in differences if not np.isnan(d)]
+    return min(finite, default=np.inf)
+
+
+def _limit(stage: str, tolerance: float) -> float:
+    """Steps amplify rounding: Adam divides by the root of a small number."""
+    kind, _, number = stage.partition(" ")
+    return 10 * int(number) * tolerance if kind == "step" else tolerance
+
+
+def _stage(stage: str, rows: list[Row]) -> list[str]:
+    bad = [row for row in rows if not row.agrees]
+    worst = max(row.difference for row in rows)
+    count = f"{len(rows) - len(bad)} of {len(rows)} agree"
+    lines = [f"  {stage:<16} {count:<18} largest difference {worst:.1e}"]
+    width = max((len(row.name) for row in bad), default=0)
+    lines += [f"    {row.name:<{width}}  {row.difference:.1e}" for row in bad[:8]]
+    if len(bad) > 8:
+        lines.append(f"    and {len(bad) - 8} more")
+    return lines

@@ -1,0 +1,473 @@
+"""Reports on twins: those that agree, and those with one fault planted."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+import torch
+from flax import linen as nn
+
+from jaxdl.functional import avg_pool2d, gelu
+from jaxdl.functional.recurrent_cells import gru_cell
+from jaxdl.layers import (
+    GRU,
+    LSTM,
+    BatchNorm,
+    Conv,
+    Dropout,
+    Embedding,
+    LayerNorm,
+    Linear,
+)
+from jaxdl.models.lenet import LeNet
+from jaxdl.optimizers import param_groups, sgd
+from jaxdl.parity import assert_parity, compare
+from jaxdl.parity.__main__ import main
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _one_thread():
+    """Two threads of small operations wait for each other."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+def drawn(*shape):
+    return np.random.default_rng(1).normal(size=shape)
+
+
+IMAGES = drawn(3, 8, 8, 2)
+SEQUENCES = drawn(5, 3, 4)
+
+
+class TorchNet(torch.nn.Module):
+    """Has something of every trap that images have."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv1 = torch.nn.Conv2d(2, 4, 3, stride=2, padding=1)
+        self.bn1 = torch.nn.BatchNorm2d(4)
+        self.gelu = torch.nn.GELU()
+        self.pool = torch.nn.AvgPool2d(3, 1, 1)
+        self.bn2 = torch.nn.BatchNorm2d(4)
+        self.fc1 = torch.nn.Linear(64, 5)
+        self.norm = torch.nn.LayerNorm(5)
+        self.dropout = torch.nn.Dropout(0.5)
+        self.fc2 = torch.nn.Linear(5, 3)
+
+    def forward(self, x):
+        x = self.bn2(self.pool(self.gelu(self.bn1(self.conv1(x)))))
+        return self.fc2(self.dropout(self.norm(self.fc1(x.flatten(1)))))
+
+
+class Net(nn.Module):
+    """Its twin, where nothing else is said."""
+
+    padding: int | str = 1
+    momentum: float = 0.1
+    eps: float = 1e-5
+    approximate: str = "none"
+    count_include_pad: bool = True
+    norm_eps: float = 1e-5
+    bn1: type | None = None
+    dtype: str | None = None
+
+    @nn.compact
+    def __call__(self, x, *, train):
+        x = nn.Conv(
+            4, (3, 3), 2, [(self.padding,) * 2] * 2 if self.padding == 1 else "SAME",
+            name="conv1",
+        )(x)  # fmt: skip
+        if self.bn1 is None:
+            x = BatchNorm(self.momentum, self.eps, name="bn1")(x, train=train)
+        else:
+            x = self.bn1(name="bn1")(x, use_running_average=not train)
+        x = gelu(x, self.approximate)
+        x = avg_pool2d(x, 3, 1, 1, count_include_pad=self.count_include_pad)
+        x = BatchNorm(name="bn2")(x, train=train)
+        x = x.reshape(len(x), -1)
+        x = nn.Dense(5, name="fc1", dtype=self.dtype)(x)
+        x = LayerNorm(epsilon=self.norm_eps, name="norm")(x)
+        return Linear(3, name="fc2")(Dropout(0.5)(x, train=train))
+
+
+FLATTENED = {"fc1": (4, 4, 4)}
+
+
+def half(net, decay=0.1):
+    """Decays what is no bias."""
+    biases = [p for name, p in net.named_parameters() if name.endswith("bias")]
+    others = [p for name, p in net.named_parameters() if not name.endswith("bias")]
+    return torch.optim.SGD(
+        [{"params": biases}, {"params": others, "weight_decay": decay}], lr=0.1
+    )
+
+
+def everything(net):
+    return torch.optim.SGD(net.parameters(), lr=0.1, weight_decay=0.1)
+
+
+SPARED = param_groups({"*/bias": sgd(0.1), "*": sgd(0.1, weight_decay=0.1)})
+DECAYED = sgd(0.1, weight_decay=0.1)
+
+
+class MergedGRU(nn.Module):
+    """A GRU with b_hn outside of the reset gate's product."""
+
+    @nn.compact
+    def __call__(self, x):
+        shapes = {"weight_ih_l0": (4, 9), "weight_hh_l0": (3, 9), "bias_ih_l0": (9,),
+                  "bias_hh_l0": (9,)}  # fmt: skip
+        init = nn.initializers.normal()
+        w_ih, w_hh, b_ih, b_hh = (self.param(n, init, s) for n, s in shapes.items())
+        gates = jnp.arange(9) < 6
+        b_ih, b_hh = b_ih + jnp.where(gates, 0, b_hh), jnp.where(gates, b_hh, 0)
+        h, outputs = jnp.zeros((x.shape[1], 3)), []
+        for step in x:
+            h = gru_cell(step, h, w_ih, w_hh, b_ih, b_hh)
+            outputs.append(h)
+        return jnp.stack(outputs), h[None]
+
+
+class OneBiasGRU(nn.Module):
+    """What a port with one bias for each gate has for parameters."""
+
+    @nn.compact
+    def __call__(self, x):
+        cell = GRU(3)
+        return self.param("bias_ih_l0", nn.initializers.zeros, (9,)), cell
+
+
+@pytest.mark.parametrize(
+    ("torch_net", "flax_net", "inputs", "options"),
+    [
+        (TorchNet, Net, IMAGES, {"flattened": FLATTENED, "steps": 3}),
+        (lambda: torch.nn.GRU(4, 3), lambda: GRU(3), SEQUENCES, {"steps": 2}),
+        (
+            lambda: torch.nn.LSTM(4, 3, 2, bidirectional=True),
+            lambda: LSTM(3, num_layers=2, bidirectional=True),
+            SEQUENCES,
+            {},
+        ),
+        (
+            lambda: torch.nn.Embedding(7, 3),
+            lambda: Embedding(7, 3),
+            np.arange(6).reshape(2, 3),
+            {"steps": 2},
+        ),
+        (
+            lambda: torch.nn.Conv1d(4, 3, 2),
+            lambda: Conv(3, (2,)),
+            SEQUENCES,
+            {"channels_first": True},
+        ),
+    ],
+    ids=["images", "gru", "lstm", "embedding", "conv1d"],
+)
+def test_faultless_pairs_agree(torch_net, flax_net, inputs, options):
+    report = compare(torch_net(), flax_net(), inputs, **options)
+    report.check()
+    assert report.agrees
+    assert report.causes == ()
+    assert max(row.difference for row in report.rows) < 1e-12
+
+
+FLAX_BATCH_NORM = lambda name: nn.BatchNorm(momentum=0.9, name=name)
+FAULTS = {
+    "batch-norm momentum": (
+        Net(momentum=0.9),
+        ("statistics", "bn1.running_mean"),
+        "bn1: momentum 0.9 in Flax, 0.1 in PyTorch",
+    ),
+    "batch-norm eps": (
+        Net(eps=1e-3),
+        ("evaluation", "bn1"),
+        "bn1: eps 0.001 in Flax, 1e-05 in PyTorch",
+    ),
+    "biased running variance": (
+        Net(bn1=FLAX_BATCH_NORM),
+        ("statistics", "bn1.running_var"),
+        "bn1: divided by n in Flax",
+    ),
+    "SAME padding at stride 2": (
+        Net(padding="SAME"),
+        ("evaluation", "conv1"),
+        r"conv1: padding 'SAME' in Flax, \(1, 1\) in PyTorch",
+    ),
+    "tanh GELU": (
+        Net(approximate="tanh"),
+        ("evaluation", "bn2"),
+        "gelu: approximate 'tanh' in Flax, 'none' in PyTorch",
+    ),
+    "LayerNorm eps": (
+        Net(norm_eps=1e-6),
+        ("evaluation", "norm"),
+        "norm: eps 1e-06 in Flax, 1e-05 in PyTorch",
+    ),
+    "count_include_pad": (
+        Net(count_include_pad=False),
+        ("evaluation", "bn2"),
+        "pool: count_include_pad False in Flax, True in PyTorch",
+    ),
+}
+
+
+def only_cause(report, trap, where):
+    assert not report.agrees
+    assert [cause.trap for cause in report.causes] == [trap]
+    assert report.explained
+    assert report.causes[0].where.startswith(where)
+
+
+@pytest.mark.parametrize("trap", FAULTS)
+def test_a_planted_fault_is_found_and_named(trap):
+    flax_net, first, where = FAULTS[trap]
+    report = compare(TorchNet(), flax_net, IMAGES, flattened=FLATTENED)
+    assert report.first[:2] == first
+    only_cause(report, trap, where.replace("\\", ""))
+
+
+def test_flatten_order():
+    report = compare(TorchNet(), Net(), IMAGES)
+    assert report.first[:2] == ("evaluation", "fc1")
+    only_cause(report, "flatten order", "fc1: it reads a flattened map: (4, 4, 4)")
+    needless = compare(
+        torch.nn.Linear(8, 3), Linear(3), drawn(2, 8), flattened={"": (2, 2, 2)}
+    )
+    assert not needless.agrees
+
+
+def test_merged_gru_bias():
+    report = compare(torch.nn.GRU(4, 3), MergedGRU(), SEQUENCES, steps=1)
+    assert report.first[:2] == ("evaluation", "(output)[0]")
+    only_cause(report, "merged GRU bias", "the module: b_hn is outside of r")
+
+
+def test_one_bias_for_each_gate_does_not_fit():
+    report = compare(torch.nn.GRU(4, 3), GRU(3, use_bias=False), SEQUENCES)
+    only_cause(report, "merged GRU bias", "weights")
+    assert "unused   bias_hh_l0" in str(report)
+
+
+@pytest.mark.parametrize(
+    ("torch_optimizer", "optimizer", "where"),
+    [
+        (half, DECAYED, "all decayed in Flax, not all in PyTorch"),
+        (everything, SPARED, "decayed in PyTorch, not in Flax"),
+    ],
+)
+def test_weight_decay_on_biases(torch_optimizer, optimizer, where):
+    report = compare(
+        TorchNet(), Net(), IMAGES, flattened=FLATTENED, steps=2,
+        torch_optimizer=torch_optimizer, optimizer=optimizer,
+    )  # fmt: skip
+    assert report.first[:2] == ("step 1", "conv1.bias")
+    only_cause(report, "weight decay on biases", where)
+
+
+def test_several_faults_are_all_named():
+    net = Net(bn1=nn.BatchNorm, padding="SAME", norm_eps=1e-6)
+    report = compare(TorchNet(), net, IMAGES, flattened=FLATTENED)
+    assert [cause.trap for cause in report.causes] == [
+        "SAME padding at stride 2",
+        "LayerNorm eps",
+        "batch-norm momentum",
+        "biased running variance",
+    ]
+    assert report.explained
+
+
+def test_one_of_two_layers_is_named():
+    net = Net(eps=1e-3)
+    report = compare(TorchNet(), net, IMAGES, flattened=FLATTENED)
+    assert "bn2" not in report.causes[0].where
+
+
+def test_float32_inside():
+    report = compare(TorchNet(), Net(dtype="float32"), IMAGES, flattened=FLATTENED)
+    only_cause(report, "computed in float32", "Flax")
+    assert report.first[:2] == ("evaluation", "fc1")
+
+
+def test_a_fault_that_no_trap_explains():
+    report = compare(torch.nn.Tanh(), Sigmoid(), drawn(2, 3))
+    assert not report.agrees
+    assert report.causes == ()
+    assert str(report).endswith("cause: no trap known here")
+
+
+class Sigmoid(nn.Module):
+    def __call__(self, x):
+        return nn.sigmoid(x)
+
+
+def test_outputs_of_another_number():
+    report = compare(torch.nn.GRU(4, 3), OutputsOnly(3), SEQUENCES)
+    assert report.first == ("evaluation", "(output)[0]", np.inf, 1e-9)
+
+
+class OutputsOnly(GRU):
+    """Without the last states."""
+
+    @nn.compact
+    def __call__(self, x):
+        return super().__call__(x)[0]
+
+
+def test_outputs_of_other_shapes():
+    report = compare(torch.nn.Identity(), Doubled(), drawn(2, 3))
+    assert report.first == ("evaluation", "(output)", np.inf, 1e-9)
+
+
+class Doubled(nn.Module):
+    def __call__(self, x):
+        return jnp.concatenate([x, x], axis=1)
+
+
+def adam(net):
+    return torch.optim.Adam(net.parameters(), 0.01)
+
+
+def cross_entropies():
+    labels = np.array([0, 2, 1])
+    return (
+        lambda logits: torch.nn.functional.cross_entropy(logits, torch.tensor(labels)),
+        lambda logits: optax.losses.softmax_cross_entropy_with_integer_labels(
+            logits, jnp.asarray(labels)
+        ).mean(),
+    )
+
+
+@pytest.mark.parametrize(("rate", "slot"), [(0.01, None), (0.02, "conv1.weight")])
+def test_steps_of_adam_on_a_given_loss(rate, slot):
+    report = compare(
+        TorchNet(), Net(), IMAGES, flattened=FLATTENED, steps=3,
+        torch_optimizer=adam, optimizer=optax.adam(rate), losses=cross_entropies(),
+    )  # fmt: skip
+    assert report.agrees == (slot is None)
+    names = {row.name for row in report.rows if row.stage == "step 3"}
+    assert {"fc2.bias exp_avg", "fc2.bias exp_avg_sq", "bn2.running_var"} <= names
+    if slot:
+        assert report.first[:2] == ("step 1", slot)
+
+
+def test_what_the_optimiser_keeps_is_compared():
+    report = compare(
+        torch.nn.Linear(3, 2), Linear(2), drawn(4, 3), steps=2,
+        torch_optimizer=lambda net: torch.optim.SGD(net.parameters(), 0.1, 0.9),
+        optimizer=optax.sgd(0.1, 0.8),
+    )  # fmt: skip
+    assert report.first[:2] == ("step 2", "weight momentum_buffer")
+
+
+def test_the_modules_are_left_as_they_are():
+    net = TorchNet()
+    before = {k: v.clone() for k, v in net.state_dict().items()}
+    compare(net, Net(eps=1e-3), IMAGES, flattened=FLATTENED, steps=1)
+    assert all(torch.equal(v, before[k]) for k, v in net.state_dict().items())
+    assert net.dropout.p == 0.5
+    assert net.conv1.weight.dtype == torch.float32
+    assert not jax.config.jax_enable_x64
+
+
+def test_lenet_with_renamed_layers():
+    twin = torch.nn.Sequential(
+        torch.nn.Conv2d(1, 6, 5), torch.nn.Sigmoid(), torch.nn.MaxPool2d(2),
+        torch.nn.Conv2d(6, 16, 5), torch.nn.Sigmoid(), torch.nn.MaxPool2d(2),
+        torch.nn.Flatten(), torch.nn.Linear(32, 120), torch.nn.Sigmoid(),
+        torch.nn.Linear(120, 84), torch.nn.Sigmoid(), torch.nn.Linear(84, 3),
+    )  # fmt: skip
+    names = {"conv1": "0", "conv2": "3", "fc1": "7", "fc2": "9", "fc3": "11"}
+    images = drawn(2, 17, 20, 1)
+    flattened = {"7": (16, 1, 2)}
+    assert_parity(twin, LeNet(3), images, rename=names, flattened=flattened, steps=1)
+    with pytest.raises(AssertionError, match=r"differ, first in evaluation: 7\n"):
+        assert_parity(twin, LeNet(3), images, rename=names)
+
+
+def test_a_report_reads_as_a_table():
+    report = compare(TorchNet(), Net(eps=1e-3), IMAGES, flattened=FLATTENED)
+    lines = str(report).splitlines()
+    assert lines[0] == "TorchNet and Net differ, first in evaluation: bn1"
+    assert lines[1].startswith("  evaluation       1 of 7 agree       largest differ")
+    assert lines[2].startswith("    bn1     ")
+    assert lines[-1].startswith("cause: batch-norm eps (bn1: eps 0.001 in Flax")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"optimizer": optax.sgd(0.1)}, "give both torch_optimizer and optimizer"),
+        ({"steps": -1}, "steps=-1 is below 0"),
+        ({"rename": {"fc": "0"}}, "rename names 'fc'"),
+    ],
+)
+def test_bad_arguments(options, message):
+    with pytest.raises(ValueError, match=message):
+        compare(torch.nn.Linear(3, 2), Linear(2), drawn(4, 3), **options)
+
+
+def test_dropout_within_a_recurrent_layer():
+    net = torch.nn.GRU(4, 3, 2, dropout=0.5)
+    with pytest.raises(ValueError, match=r"dropout=0.5, and masks never match"):
+        compare(net, GRU(3, num_layers=2), SEQUENCES)
+
+
+def torch_twin():
+    return TorchNet()
+
+
+def flax_twin():
+    return Net()
+
+
+def faulty_twin():
+    return Net(eps=1e-3)
+
+
+HERE = "tests.test_parity_report"
+SHAPE = ["--shape", "3", "8", "8", "2", "--flattened", "fc1=4,4,4"]
+
+
+@pytest.mark.parametrize(
+    ("flax", "status", "printed"),
+    [
+        ("flax_twin", 0, "TorchNet and Net agree\n"),
+        ("faulty_twin", 1, "cause: batch-norm eps"),
+    ],
+)
+def test_command_line(capsys, flax, status, printed):
+    arguments = [f"{HERE}:torch_twin", f"{HERE}:{flax}", *SHAPE, "--steps", "1"]
+    assert main(arguments) == status
+    assert printed in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([f"{HERE}:none", f"{HERE}:flax_twin", *SHAPE], "has no attribute 'none'"),
+        ([HERE, f"{HERE}:flax_twin", *SHAPE], "is not package.module:function"),
+        (["no_module:f", f"{HERE}:flax_twin", *SHAPE], "No module named 'no_module'"),
+        ([f"{HERE}:torch_twin", f"{HERE}:flax_twin", *SHAPE[:-1], "fc1"], "name=value"),
+    ],
+)
+def test_command_lines_that_cannot_be_run(capsys, arguments, message):
+    assert main(arguments) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_the_command():
+    done = subprocess.run(
+        [sys.executable, "-m", "jaxdl.parity", "--help"],
+        cwd=ROOT, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert "Status 0: they agree" in done.stdout
