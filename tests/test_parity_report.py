@@ -153,8 +153,8 @@ class OneBiasGRU(nn.Module):
         (TorchNet, Net, IMAGES, {"flattened": FLATTENED, "steps": 3}),
         (lambda: torch.nn.GRU(4, 3), lambda: GRU(3), SEQUENCES, {"steps": 2}),
         (
-            lambda: torch.nn.LSTM(4, 3, 2, bidirectional=True),
-            lambda: LSTM(3, num_layers=2, bidirectional=True),
+            lambda: torch.nn.LSTM(4, 3, bidirectional=True),
+            lambda: LSTM(3, bidirectional=True),
             SEQUENCES,
             {},
         ),
@@ -188,11 +188,6 @@ FAULTS = {
         ("statistics", "bn1.running_mean"),
         "bn1: momentum 0.9 in Flax, 0.1 in PyTorch",
     ),
-    "batch-norm eps": (
-        Net(eps=1e-3),
-        ("evaluation", "bn1"),
-        "bn1: eps 0.001 in Flax, 1e-05 in PyTorch",
-    ),
     "biased running variance": (
         Net(bn1=FLAX_BATCH_NORM),
         ("statistics", "bn1.running_var"),
@@ -201,7 +196,7 @@ FAULTS = {
     "SAME padding at stride 2": (
         Net(padding="SAME"),
         ("evaluation", "conv1"),
-        r"conv1: padding 'SAME' in Flax, \(1, 1\) in PyTorch",
+        "conv1: padding 'SAME' in Flax, (1, 1) in PyTorch",
     ),
     "tanh GELU": (
         Net(approximate="tanh"),
@@ -233,7 +228,7 @@ def test_a_planted_fault_is_found_and_named(trap):
     flax_net, first, where = FAULTS[trap]
     report = compare(TorchNet(), flax_net, IMAGES, flattened=FLATTENED)
     assert report.first[:2] == first
-    only_cause(report, trap, where.replace("\\", ""))
+    only_cause(report, trap, where)
 
 
 def test_flatten_order():
@@ -284,12 +279,6 @@ def test_several_faults_are_all_named():
         "biased running variance",
     ]
     assert report.explained
-
-
-def test_one_of_two_layers_is_named():
-    net = Net(eps=1e-3)
-    report = compare(TorchNet(), net, IMAGES, flattened=FLATTENED)
-    assert "bn2" not in report.causes[0].where
 
 
 def test_float32_inside():
@@ -372,7 +361,7 @@ def test_what_the_optimiser_keeps_is_compared():
 def test_the_modules_are_left_as_they_are():
     net = TorchNet()
     before = {k: v.clone() for k, v in net.state_dict().items()}
-    compare(net, Net(eps=1e-3), IMAGES, flattened=FLATTENED, steps=1)
+    compare(net, Net(eps=1e-3), IMAGES, flattened=FLATTENED)
     assert all(torch.equal(v, before[k]) for k, v in net.state_dict().items())
     assert net.dropout.p == 0.5
     assert net.conv1.weight.dtype == torch.float32
@@ -394,8 +383,11 @@ def test_lenet_with_renamed_layers():
         assert_parity(twin, LeNet(3), images, rename=names)
 
 
-def test_a_report_reads_as_a_table():
+def test_batch_norm_eps_and_a_report_that_reads_as_a_table():
+    """And bn2, which has no fault, is not named beside bn1."""
     report = compare(TorchNet(), Net(eps=1e-3), IMAGES, flattened=FLATTENED)
+    where = "bn1: eps 0.001 in Flax, 1e-05 in PyTorch"
+    only_cause(report, "batch-norm eps", where)
     lines = str(report).splitlines()
     assert lines[0] == "TorchNet and Net differ, first in evaluation: bn1"
     assert lines[1].startswith("  evaluation       1 of 7 agree       largest differ")
@@ -446,7 +438,7 @@ SHAPE = ["--shape", "3", "8", "8", "2", "--flattened", "fc1=4,4,4"]
     ],
 )
 def test_command_line(capsys, flax, status, printed):
-    arguments = [f"{HERE}:torch_twin", f"{HERE}:{flax}", *SHAPE, "--steps", "1"]
+    arguments = [f"{HERE}:torch_twin", f"{HERE}:{flax}", *SHAPE]
     assert main(arguments) == status
     assert printed in capsys.readouterr().out
 
