@@ -15,6 +15,7 @@ from zlib import crc32
 
 import jax
 import jax.numpy as jnp
+from jax.typing import ArrayLike
 from jaxtyping import Array, PRNGKeyArray, PyTree
 
 
@@ -34,6 +35,43 @@ def paths(params: PyTree) -> dict[str, Any]:
             raise ValueError(f"two parameters have the path {path!r}")
         named[path] = leaf
     return named
+
+
+def get(params: PyTree, path: str) -> Any:
+    """Returns the array at `path`, which is no pattern here.
+
+    Raises:
+      ValueError: there is no array at `path`.
+
+    >>> get({"fc1": {"kernel": 1.0, "bias": 2.0}}, "fc1/bias")
+    2.0
+    """
+    named = paths(params)
+    _check_path(path, named)
+    return named[path]
+
+
+def put(params: PyTree, path: str, value: ArrayLike) -> PyTree:
+    """Returns `params` with `value` for the array at `path`, in that array's type.
+
+    Raises:
+      ValueError: there is no array at `path`, or it has another shape than `value`.
+
+    >>> params = {"fc1": {"kernel": jnp.ones((2, 2)), "bias": jnp.ones(2)}}
+    >>> kernel = get(params, "fc1/kernel").at[0, 0].set(100)
+    >>> put(params, "fc1/kernel", kernel)["fc1"]["kernel"]
+    Array([[100.,   1.],
+           [  1.,   1.]], dtype=float32)
+    """
+    named = paths(params)
+    _check_path(path, named)
+    old = named[path]
+    if jnp.shape(value) != jnp.shape(old):
+        raise ValueError(
+            f"{path} has shape {jnp.shape(old)}, and its value {jnp.shape(value)}"
+        )
+    named[path] = jnp.asarray(value, jnp.result_type(old))
+    return _like(params, list(named.values()))
 
 
 def select(params: PyTree, *patterns: str) -> dict[str, Any]:
@@ -151,10 +189,20 @@ def initialize(
 def _matching(pattern: str, named: dict[str, Any]) -> list[str]:
     found = [path for path in named if fnmatchcase(path, pattern)]
     if not found:
-        close = get_close_matches(pattern, named, n=1)
-        hint = f"; did you mean {close[0]!r}?" if close else ""
-        raise ValueError(f"{pattern!r} matches none of {', '.join(named)}{hint}")
+        raise ValueError(f"{pattern!r} matches none of {_all_of(named, pattern)}")
     return found
+
+
+def _check_path(path: str, named: dict[str, Any]) -> None:
+    if path not in named:
+        raise ValueError(f"{path!r} is none of {_all_of(named, path)}")
+
+
+def _all_of(named: dict[str, Any], given: str) -> str:
+    """Lists the paths, and the one that may have been meant."""
+    close = get_close_matches(given, named, n=1)
+    hint = f"; did you mean {close[0]!r}?" if close else ""
+    return f"{', '.join(named)}{hint}"
 
 
 def _like(params: PyTree, leaves: list[Any]) -> PyTree:

@@ -1,5 +1,6 @@
 """Parameters by path: every tree, every pattern, and redrawing by pattern."""
 
+import re
 from typing import NamedTuple
 
 import jax
@@ -12,7 +13,16 @@ from flax.core import FrozenDict
 from jaxtyping import Array
 
 from jaxdl.initializers import constant, normal, uniform, xavier_normal, zeros
-from jaxdl.params import first_matches, initialize, map_matching, matches, paths, select
+from jaxdl.params import (
+    first_matches,
+    get,
+    initialize,
+    map_matching,
+    matches,
+    paths,
+    put,
+    select,
+)
 from tests.oracle import assert_same_bits, assert_trees_match
 
 KEY = jax.random.key(3)
@@ -159,6 +169,66 @@ def test_first_matches():
 def test_a_pattern_behind_wider_ones():
     with pytest.raises(ValueError, match=r"'fc1/\*' matches only what patterns before"):
         first_matches(network(), ["*/bias", "*/kernel", "fc1/*"])
+
+
+# -- one array
+
+
+@every_tree
+def test_get_and_put_each_array_of_every_tree(make, names):
+    tree = make()
+    for name in names:
+        leaf = get(tree, name)
+        assert leaf is paths(tree)[name]
+        changed = put(tree, name, 3 * leaf)
+        assert jax.tree.structure(changed) == jax.tree.structure(tree)
+        for other, value in paths(changed).items():
+            if other == name:
+                np.testing.assert_array_equal(value, 3 * leaf)
+            else:
+                assert value is paths(tree)[other]
+
+
+def test_put_leaves_what_it_is_given_as_it_was():
+    params = network()
+    put(params, "fc1/bias", jnp.zeros(200))
+    assert (params["fc1"]["bias"] == 1).all()
+
+
+@pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16, jnp.float32])
+def test_put_keeps_the_dtype(dtype):
+    params = {"a": jnp.zeros(2, dtype)}
+    for value in (np.ones(2), jnp.ones(2, jnp.int32)):
+        assert put(params, "a", value)["a"].dtype == dtype
+
+
+def test_put_works_under_jit_and_grad():
+    params = network()
+    loss = lambda bias: sum(
+        p.sum() for p in put(params, "fc2/bias", bias)["fc2"].values()
+    )
+    np.testing.assert_array_equal(jax.jit(jax.grad(loss))(jnp.zeros(10)), np.ones(10))
+
+
+@pytest.mark.parametrize("path", ["fc1/kernal", "fc1", "*", ""])
+@pytest.mark.parametrize(
+    "function", [get, lambda params, path: put(params, path, 1.0)], ids=["get", "put"]
+)
+def test_no_array_at_a_path(function, path):
+    with pytest.raises(ValueError, match=r"^'.*' is none of fc1/bias, .*fc2/kernel"):
+        function(network(), path)
+
+
+def test_a_path_that_was_nearly_right():
+    with pytest.raises(ValueError, match=r"did you mean 'fc1/kernel'\?$"):
+        get(network(), "fc1/kernal")
+
+
+@pytest.mark.parametrize("shape", [(), (1,), (10, 1)])
+def test_a_value_of_another_shape(shape):
+    message = rf"fc2/bias has shape \(10,\), and its value {re.escape(str(shape))}"
+    with pytest.raises(ValueError, match=message):
+        put(network(), "fc2/bias", jnp.ones(shape))
 
 
 # -- initialize
