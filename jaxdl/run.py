@@ -71,15 +71,16 @@ class Run:
             self._logs[split] = EventLog(self.directory / split, first_step)
         return self._logs[split]
 
-    def save(self, params: PyTree, **figures: "Figure") -> None:
-        """Writes the parameters to `params` with orbax, and each figure as a PNG.
+    def save(self, params: PyTree = None, **figures: "Figure") -> None:
+        """Writes parameters, if any, to `params` with orbax, and figures as PNGs.
 
         TensorBoard's Images tab shows the figures too.
 
         A run that had ended and was called again has the same parameters, or more
         epochs than it had.
         """
-        checkpoint.replace(self.directory / "params", params)
+        if params is not None:
+            checkpoint.replace(self.directory / "params", params)
         for name, figure in figures.items():
             figure.savefig(self.directory / f"{name}.png", dpi=150)
             self.events("about").image(name, to_array(figure), 0)
@@ -95,7 +96,7 @@ class Run:
         if error_type is not None:
             self._remove_if_bare()
         else:
-            print(f"Figures, parameters and log: {self.directory}")
+            print(f"Figures, log and what was saved: {self.directory}")
             root = RUNS if self.directory.is_relative_to(RUNS) else self.directory
             print(f"Curves: tensorboard --logdir {root}")
         os.close(self._lock)
