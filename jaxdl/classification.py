@@ -1,7 +1,7 @@
 """What trains and measures a Flax module that gives a logit for each class."""
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -18,20 +18,24 @@ from jaxdl.training import EvalFn, LossFn
 class Classification(NamedTuple):
     """The functions of a classifier, for `jaxdl.training`'s steps.
 
-    Batches hold "image" and "label". `logits_of(params, model_state, images)` evaluates
-    the model; `eval_fn` and `loss_fn` give the cross-entropy, as "loss", and the
-    "accuracy", one of them for each example and the other their means.
+    Batches hold "label" and the inputs, "image" by default. `logits_of(params,
+    model_state, *inputs)` evaluates the model; `eval_fn` and `loss_fn` give the
+    cross-entropy, as "loss", and the "accuracy", one of them for each example and the
+    other their means.
     """
 
-    logits_of: Callable[[PyTree, PyTree, Array], Float[Array, "batch classes"]]
+    logits_of: Callable[..., Float[Array, "batch classes"]]
     eval_fn: EvalFn
     loss_fn: LossFn
 
 
-def classification(model: nn.Module) -> Classification:
+def classification(
+    model: nn.Module, inputs: Sequence[str] = ("image",)
+) -> Classification:
     """Makes the functions that train a module by cross-entropy.
 
-    A module that takes `train` gets it, and a key for its dropout; what it updates
+    `inputs` are the entries of a batch that the module is called with, in its order. A
+    module that takes `train` gets it, and a key for its dropout; what it updates
     itself, such as batch statistics, is the model state.
 
     >>> from jaxdl.layers import Linear
@@ -41,17 +45,18 @@ def classification(model: nn.Module) -> Classification:
     (5, 3)
     """
 
-    def logits_of(params, model_state, images):
+    def logits_of(params, model_state, *arrays):
         variables = {"params": params, **dict(model_state)}
-        return model.apply(variables, images, **_mode(model, train=False))
+        return model.apply(variables, *arrays, **_mode(model, train=False))
 
     def eval_fn(params, model_state, batch):
-        return _measures(logits_of(params, model_state, batch["image"]), batch)
+        arrays = [batch[name] for name in inputs]
+        return _measures(logits_of(params, model_state, *arrays), batch)
 
     def loss_fn(params, model_state, batch, key):
         logits, updated = model.apply(
             {"params": params, **dict(model_state)},
-            batch["image"],
+            *(batch[name] for name in inputs),
             rngs={"dropout": key},
             mutable=list(dict(model_state)),
             **_mode(model, train=True),
@@ -63,14 +68,15 @@ def classification(model: nn.Module) -> Classification:
 
 
 def init_model(
-    model: nn.Module, key: PRNGKeyArray, example: Array | np.ndarray
+    model: nn.Module, key: PRNGKeyArray, *examples: Array | np.ndarray
 ) -> tuple[PyTree, PyTree]:
     """Returns the parameters of a module and its model state, `()` if it has none.
 
-    Only the shape of `example` matters. Initialisation is compiled.
+    Only the shapes of the `examples`, the module's inputs, matter. Initialisation is
+    compiled.
     """
     init = jax.jit(model.init, static_argnames="train")
-    variables = dict(init(key, example, **_mode(model, train=False)))
+    variables = dict(init(key, *examples, **_mode(model, train=False)))
     return variables.pop("params"), variables or ()
 
 

@@ -48,6 +48,21 @@ def run_main(main: Callable[[Config], object], config_type: type[Config]) -> Non
         sys.exit(2)
 
 
+def ask(what: str, answer: Callable[[str], object]) -> None:
+    """Calls `answer` with each line of standard input, up to an empty one or the end.
+
+    A ValueError is a mistake in that line: it is printed, and the next line is read.
+    """
+    print(f"{what}, one a line; an empty line ends", flush=True)
+    for line in sys.stdin:
+        if not line.strip():
+            return
+        try:
+            answer(line.strip())
+        except ValueError as error:
+            print(f"error: {error}")
+
+
 def on_device(name: str | None) -> AbstractContextManager[Any]:
     """Makes the device of that name the one that computes; None changes nothing.
 

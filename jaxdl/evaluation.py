@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, PyTree
@@ -14,8 +15,8 @@ from jaxdl.training import compiled
 
 BATCH = 1000
 
-# logits_of(params, model_state, images)
-LogitsOf = Callable[[PyTree, PyTree, Array], Float[Array, "batch classes"]]
+# logits_of(params, model_state, *inputs)
+LogitsOf = Callable[..., Float[Array, "batch classes"]]
 
 
 def evaluate_run(
@@ -55,12 +56,15 @@ def evaluate_run(
 
 
 def predict(
-    logits_of: LogitsOf, params: PyTree, model_state: PyTree, images: np.ndarray
+    logits_of: LogitsOf, params: PyTree, model_state: PyTree, *inputs: np.ndarray
 ) -> Int[Array, " n"]:
-    """Returns the class with the largest logit of each image, 1,000 at a time."""
+    """Returns the class with the largest logit of each example, 1,000 at a time."""
     best = compiled(lambda *arguments: logits_of(*arguments).argmax(axis=1))
-    parts = (images[i : i + BATCH] for i in range(0, len(images), BATCH))
-    return jnp.concatenate([best(params, model_state, part) for part in parts])
+    parts = (
+        [array[i : i + BATCH] for array in inputs]
+        for i in range(0, len(inputs[0]), BATCH)
+    )
+    return jnp.concatenate([best(params, model_state, *part) for part in parts])
 
 
 def spell_confusion(
@@ -86,3 +90,16 @@ def spell_confusion(
 
     rows = zip(class_names, counts, strict=True)
     return "\n".join([line(head, class_names), *(line(*row) for row in rows)])
+
+
+def spell_likely(
+    logits: Float[Array, " classes"], class_names: Sequence[str], most: int = 3
+) -> str:
+    """Writes the classes with the largest logits, and their probabilities.
+
+    >>> spell_likely(jnp.array([0.0, 2.0, 1.0]), ["Czech", "Irish", "Dutch"], most=2)
+    'Irish 67%, Dutch 24%'
+    """
+    shares = np.asarray(jax.nn.softmax(logits))
+    largest = np.argsort(-shares, stable=True)[:most]
+    return ", ".join(f"{class_names[i]} {shares[i]:.0%}" for i in largest)

@@ -3,6 +3,7 @@
 from typing import Literal
 
 import jax.numpy as jnp
+from jax import lax
 from jaxtyping import Array, Float, Int
 
 
@@ -25,6 +26,33 @@ def accuracy(
         raise ValueError(f"labels {labels.shape} do not fit logits {logits.shape}")
     dtype = jnp.promote_types(logits.dtype, jnp.float32)
     correct = (logits.argmax(axis=-1) == labels).astype(dtype)
+    return correct if reduction == "none" else jnp.mean(correct)
+
+
+def top_k_accuracy(
+    logits: Float[Array, "*batch classes"],
+    labels: Int[Array, "*batch"],
+    k: int,
+    reduction: Literal["none", "mean"] = "mean",
+) -> Float[Array, "..."]:
+    """Share of the labels whose logit is among the `k` largest; the first wins a tie.
+
+    With `reduction="none"`, 1 or 0 for each example. Float32 at least.
+
+    Raises:
+      ValueError: `k` is not within 1..classes, or as `accuracy`.
+
+    >>> logits = jnp.array([[0.1, 0.9, 0.5], [0.8, 0.2, 0.3]])
+    >>> top_k_accuracy(logits, jnp.array([2, 1]), 2)
+    Array(0.5, dtype=float32)
+    """
+    if labels.shape != logits.shape[:-1]:
+        raise ValueError(f"labels {labels.shape} do not fit logits {logits.shape}")
+    if not 1 <= k <= logits.shape[-1]:
+        raise ValueError(f"k={k} is not within 1..{logits.shape[-1]}, the classes")
+    dtype = jnp.promote_types(logits.dtype, jnp.float32)
+    largest = lax.top_k(logits, k)[1]
+    correct = (largest == labels[..., None]).any(axis=-1).astype(dtype)
     return correct if reduction == "none" else jnp.mean(correct)
 
 

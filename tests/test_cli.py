@@ -1,5 +1,6 @@
 """What a person at a command line sees."""
 
+import io
 import os
 import pty
 import runpy
@@ -12,6 +13,7 @@ import pytest
 import yaml
 
 from jaxdl import checkpoint
+from jaxdl.cli import ask
 from tests.oracle import assert_same_bits
 
 ROOT = Path(__file__).parents[1]
@@ -249,3 +251,20 @@ def _read(terminal):
         return os.read(terminal, 65536)
     except OSError:  # Linux's way to say that the other end is closed
         return b""
+
+
+def test_lines_are_answered_up_to_an_empty_one(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "stdin", io.StringIO("3\n  4 \nfour\n5\n\n6\n"))
+    answered = []
+    ask("numbers", lambda line: answered.append(int(line)))
+    assert answered == [3, 4, 5]
+    said = capsys.readouterr().out.splitlines()
+    assert said[0] == "numbers, one a line; an empty line ends"
+    assert said[1] == "error: invalid literal for int() with base 10: 'four'"
+
+
+def test_the_end_of_the_input_ends_it(monkeypatch):
+    monkeypatch.setattr(sys, "stdin", io.StringIO("3"))
+    answered = []
+    ask("numbers", answered.append)
+    assert answered == ["3"]

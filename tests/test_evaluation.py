@@ -3,6 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from flax import linen as nn
 
 from jaxdl.classification import classification, init_model
 from jaxdl.evaluation import evaluate_run, predict
@@ -85,6 +86,29 @@ def test_predictions_are_those_of_one_batch(rng, monkeypatch):
     params, images = jnp.asarray(rng.normal(size=(3, 5))), rng.normal(size=(10, 3))
     ours = predict(lambda p, s, x: x @ p, params, (), images)
     np.testing.assert_array_equal(ours, (images @ params).argmax(axis=1))
+
+
+def test_a_model_of_several_inputs(rng, monkeypatch):
+    """Named in a batch, in the order in which the module takes them."""
+    monkeypatch.setattr("jaxdl.evaluation.BATCH", 4)
+
+    class Difference(nn.Module):
+        @nn.compact
+        def __call__(self, x, y):
+            return Linear(3)(x - 2 * y)
+
+    x, y = (jnp.asarray(rng.normal(size=(10, 2)), jnp.float32) for _ in "xy")
+    data = {"y": y, "x": x, "label": jnp.asarray(rng.integers(3, size=10))}
+    params, _ = init_model(Difference(), KEY, x, y)
+    functions = classification(Difference(), ("x", "y"))
+    logits = Difference().apply({"params": params}, x, y)
+    hits = logits.argmax(axis=1) == data["label"]
+    measured = functions.eval_fn(params, (), data)
+    np.testing.assert_array_equal(measured["accuracy"], hits)
+    _, (_, means) = functions.loss_fn(params, (), data, KEY)
+    np.testing.assert_allclose(means["accuracy"], hits.mean(), rtol=1e-6)
+    predictions = predict(functions.logits_of, params, (), np.asarray(x), np.asarray(y))
+    np.testing.assert_array_equal(predictions, logits.argmax(axis=1))
 
 
 def test_dropout_and_batch_norm_are_in_the_mode_of_each_function(data):

@@ -3,7 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxdl.metrics import accuracy, confusion_matrix
+from jaxdl.metrics import accuracy, confusion_matrix, top_k_accuracy
 
 
 @pytest.mark.parametrize("shape", [(7, 4), (2, 3, 5)])
@@ -13,6 +13,37 @@ def test_accuracy_is_the_share_of_right_answers(rng, shape):
     logits, labels = jnp.asarray(logits, jnp.float32), jnp.asarray(labels)
     np.testing.assert_allclose(accuracy(logits, labels), hits.mean(), rtol=1e-6)
     np.testing.assert_array_equal(accuracy(logits, labels, reduction="none"), hits)
+
+
+@pytest.mark.parametrize("shape", [(50, 7), (5, 9, 4)])
+def test_top_k_accuracy_counts_ranks_below_k(rng, shape):
+    """A label's rank: how many logits are larger, or as large and before it."""
+    logits, labels = (
+        rng.integers(4, size=shape),
+        rng.integers(shape[-1], size=shape[:-1]),
+    )
+    own = np.take_along_axis(logits, labels[..., None], -1)
+    before = np.arange(shape[-1]) < labels[..., None]
+    ranks = ((logits > own) | ((logits == own) & before)).sum(-1)
+    logits, labels = jnp.asarray(logits, jnp.float32), jnp.asarray(labels)
+    for k in range(1, shape[-1] + 1):
+        hits = top_k_accuracy(logits, labels, k, reduction="none")
+        np.testing.assert_array_equal(hits, ranks < k)
+        share = jax.jit(top_k_accuracy, static_argnums=2)(logits, labels, k)
+        np.testing.assert_allclose(share, (ranks < k).mean(), rtol=1e-6)
+    first = top_k_accuracy(logits, labels, 1, reduction="none")
+    np.testing.assert_array_equal(first, accuracy(logits, labels, reduction="none"))
+
+
+@pytest.mark.parametrize("k", [0, 5])
+def test_k_has_to_be_a_number_of_classes(k):
+    with pytest.raises(ValueError, match=rf"k={k} is not within 1\.\.4, the classes"):
+        top_k_accuracy(jnp.eye(4), jnp.arange(4), k)
+
+
+def test_top_k_accuracy_does_not_broadcast(unchecked):
+    with pytest.raises(ValueError, match=r"labels \(4, 1\) do not fit logits \(4, 4\)"):
+        top_k_accuracy(jnp.eye(4), jnp.arange(4)[:, None], 2)
 
 
 def test_the_first_of_equal_logits_wins():

@@ -6,9 +6,10 @@ from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Int32
+from jaxtyping import Int32, PRNGKeyArray
 
 from jaxdl.data.csv_files import read_rows
+from jaxdl.data.splits import random_split
 
 VOCABULARY_SIZE = 128
 """Character codes are ASCII's, 1 to 127; 0 pads."""
@@ -28,17 +29,26 @@ class NameData(NamedTuple):
 
 
 def load_names(
-    train_path: str | os.PathLike[str], test_path: str | os.PathLike[str]
+    train_path: str | os.PathLike[str],
+    test_path: str | os.PathLike[str] | None = None,
+    key: PRNGKeyArray | None = None,
 ) -> NameData:
     """The names of two CSV files of name and country, without headers, plain or gzip.
 
-    The countries are those of the training file, in alphabetical order.
+    The countries are those of the training file, in alphabetical order. Without a test
+    file, the key picks a third of the training file's rows as the test set.
 
     Raises:
-        ValueError: as for `read_names`, or the test file has a country that the
-            training file has not.
+        ValueError: as for `read_names`, the test file has a country that the training
+            file has not, or there is neither a test file nor a key.
         OSError: a file cannot be opened.
     """
+    if test_path is None:
+        if key is None:
+            raise ValueError("one file of names needs a key that picks the test set")
+        data, _, class_names = load_names(train_path, train_path)
+        train, test = random_split(key, data, [2 / 3, 1 / 3])
+        return NameData(train, test, class_names)
     train_names, train_countries = read_names(train_path)
     class_names = tuple(sorted(set(train_countries)))
     test_names, test_countries = read_names(test_path, class_names)

@@ -115,6 +115,24 @@ def test_both_parts_share_a_length_and_the_training_parts_countries(write):
     assert data.test["label"].tolist() == [1]
 
 
+def test_of_one_file_the_key_picks_a_third(write):
+    rows = [
+        (f"{'ab'[i % 2]}{chr(97 + i)}", "Irish" if i % 2 else "Czech") for i in range(9)
+    ]
+    path = write("".join(f"{name},{country}\n" for name, country in rows))
+    data = load_names(path, key=jax.random.key(0))
+    assert [len(part["label"]) for part in (data.train, data.test)] == [6, 3]
+    found = [
+        (bytes(text.tolist()).decode(), data.class_names[label])
+        for part in (data.train, data.test)
+        for text, label in zip(part["text"], part["label"], strict=True)
+    ]
+    assert found != rows
+    assert sorted(found) == sorted(rows)
+    with pytest.raises(ValueError, match="one file of names needs a key"):
+        load_names(path)
+
+
 def test_a_country_that_was_not_trained_on_is_refused(write):
     train = write("Abe,Japanese\nNovak,Czech\n", "train.csv")
     test = write("Sato,Japanese\nLi,Chinese\n", "test.csv")
