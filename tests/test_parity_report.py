@@ -299,6 +299,30 @@ class Sigmoid(nn.Module):
         return nn.sigmoid(x)
 
 
+class Unscaled(nn.Module):
+    """A layer norm that leaves its parameters out."""
+
+    @nn.compact
+    def __call__(self, x):
+        self.param("scale", nn.initializers.ones, (3,))
+        self.param("bias", nn.initializers.zeros, (3,))
+        return nn.LayerNorm(epsilon=1e-5, use_bias=False, use_scale=False)(x)
+
+
+def test_initial_ones_and_zeros_hide_nothing():
+    report = compare(torch.nn.LayerNorm(3), Unscaled(), drawn(4, 3))
+    assert report.first[:2] == ("evaluation", "(output)")
+
+
+def test_modules_that_change_their_input():
+    assert_parity(torch.nn.ReLU(inplace=True), Relu(), drawn(4, 3))
+
+
+class Relu(nn.Module):
+    def __call__(self, x):
+        return nn.relu(x)
+
+
 def test_outputs_of_another_number():
     report = compare(torch.nn.GRU(4, 3), OutputsOnly(3), SEQUENCES)
     assert report.first == ("evaluation", "(output)[0]", np.inf, 1e-9)

@@ -397,6 +397,10 @@ def test_files_of_pytorch_to_variables_and_back_bit_for_bit(x64, saved, dtype):
     model = Sequential([Conv(3, 2), BatchNorm()])
     x = np.ones((1, 3, 3, 2))
     path = saved(net.state_dict())
+    assert {str(a.dtype) for a in read_weights(path).values()} == {
+        str(dtype).removeprefix("torch."),
+        "int64",
+    }
     wanted = wanted_by(model, x, train=False, dtype=str(dtype).removeprefix("torch."))
     variables = from_state_dict(read_weights(path), wanted)
     write_weights(path.with_name("ours.safetensors"), to_state_dict(variables))

@@ -167,7 +167,7 @@ def _as_wanted(name: str, array: np.ndarray, leaf: Any) -> jax.Array:
         raise ValueError(f"{name} has values of {array.dtype} that {dtype} cannot hold")
     if jax.dtypes.canonicalize_dtype(dtype) != dtype:
         raise ValueError(f"{name} is wanted in {dtype}, which needs jax_enable_x64")
-    return jnp.array(cast)
+    return jnp.asarray(cast)  # which may share the memory of what astype copied
 
 
 def _kept(name: str, leaf: Any) -> Any:
