@@ -148,5 +148,6 @@ def _is_narrow(array: np.ndarray) -> bool:
 
 
 def _misfit_causes(table: str) -> tuple[Cause, ...]:
-    unused = [line for line in table.splitlines() if line.startswith("  unused")]
-    return (ONE_BIAS,) if any("bias_hh" in line for line in unused) else ()
+    """One of the two biases of a recurrent layer has no place in Flax."""
+    unused = "".join(line for line in table.splitlines() if "  unused" in line)
+    return (ONE_BIAS,) if ("bias_hh" in unused) != ("bias_ih" in unused) else ()

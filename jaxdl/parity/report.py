@@ -72,7 +72,9 @@ class Report(NamedTuple):
         lines = [f"{self.title} {verdict}{where}"]
         lines += [f"  {line}" for line in self.misfit.splitlines()]
         for stage, rows in groupby(self.rows, lambda row: row.stage):
-            lines += _stage(stage, list(rows))
+            lines += _stage(
+                stage, list(rows), first is not None and first.stage == stage
+            )
         lines += [f"cause: {cause}" for cause in self.causes]
         if not self.agrees and not self.explained:
             lines.append(
@@ -136,13 +138,14 @@ def _limit(stage: str, tolerance: float) -> float:
     return 10 * int(number) * tolerance if kind == "step" else tolerance
 
 
-def _stage(stage: str, rows: list[Row]) -> list[str]:
+def _stage(stage: str, rows: list[Row], in_full: bool) -> list[str]:
+    """One line, and with `in_full` the first rows that differ."""
     bad = [row for row in rows if not row.agrees]
     worst = max(row.difference for row in rows)
     count = f"{len(rows) - len(bad)} of {len(rows)} agree"
     lines = [f"  {stage:<16} {count:<18} largest difference {worst:.1e}"]
-    width = max((len(row.name) for row in bad), default=0)
-    lines += [f"    {row.name:<{width}}  {row.difference:.1e}" for row in bad[:8]]
-    if len(bad) > 8:
-        lines.append(f"    and {len(bad) - 8} more")
+    if in_full:
+        width = max(len(row.name) for row in bad)
+        lines += [f"    {row.name:<{width}}  {row.difference:.1e}" for row in bad[:8]]
+        lines += [f"    and {len(bad) - 8} more"] if len(bad) > 8 else []
     return lines
