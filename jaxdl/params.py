@@ -55,7 +55,8 @@ def put(params: PyTree, path: str, value: ArrayLike) -> PyTree:
     """Returns `params` with `value` for the array at `path`, in that array's type.
 
     Raises:
-      ValueError: there is no array at `path`, or it has another shape than `value`.
+      ValueError: there is no array at `path`, it has another shape than `value`, or it
+        holds integers and `value` does not.
 
     >>> params = {"fc1": {"kernel": jnp.ones((2, 2)), "bias": jnp.ones(2)}}
     >>> kernel = get(params, "fc1/kernel").at[0, 0].set(100)
@@ -70,7 +71,10 @@ def put(params: PyTree, path: str, value: ArrayLike) -> PyTree:
         raise ValueError(
             f"{path} has shape {jnp.shape(old)}, and its value {jnp.shape(value)}"
         )
-    named[path] = jnp.asarray(value, jnp.result_type(old))
+    dtype, given = jnp.result_type(old), jnp.result_type(value)
+    if jnp.issubdtype(dtype, jnp.integer) and not jnp.issubdtype(given, jnp.integer):
+        raise ValueError(f"{path} holds {dtype}, which {given} does not fit into")
+    named[path] = jnp.asarray(value, dtype)
     return _like(params, list(named.values()))
 
 

@@ -231,6 +231,11 @@ def test_a_value_of_another_shape(shape):
         put(network(), "fc2/bias", jnp.ones(shape))
 
 
+def test_a_fraction_among_integers():
+    with pytest.raises(ValueError, match="a holds int32, which float32 does not fit"):
+        put({"a": jnp.int32(3)}, "a", 1.5)
+
+
 # -- initialize
 
 
