@@ -11,6 +11,9 @@ os.environ.setdefault(
     "--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false",
 )
 
+# Two processes test at once; PyTorch's threads would wait for each other.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 import jax
 import jaxtyping
 import numpy as np
