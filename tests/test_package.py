@@ -54,6 +54,7 @@ def test_a_train_step_needs_jax_optax_and_jaxtyping_only():
         "data",
         "torch_weights",
         "parity",
+        "zoo",
     ],
 )
 def test_heavy_packages_are_loaded_where_they_are_used(module):
@@ -112,6 +113,7 @@ ALLOWED = {
     "sweep": {"sweep", "training", "plots", "data"},
     "sharding": {"params"},
     "torch_weights": {"torch_weights"},
+    "zoo": {"zoo", "data", "initializers", "models", "params", "torch_weights"},
     "parity": {"parity", "torch_weights"},
     "classification": {"functional", "metrics", "training"},
     "evaluation": {"metrics", "plots", "resume", "training"},

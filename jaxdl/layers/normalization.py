@@ -9,6 +9,7 @@ from flax.linen.dtypes import promote_dtype
 from jaxtyping import Array, Float
 
 from jaxdl.functional.normalization import batch_norm
+from jaxdl.initializers import Initializer
 from jaxdl.layers.inputs import check_inputs
 
 # Flax's own, with PyTorch's eps and a variance that survives a large mean. It takes the
@@ -21,12 +22,12 @@ class BatchNorm(nn.Module):
     """Normalises each channel, the last axis, by the statistics of the batch.
 
     One class for PyTorch's BatchNorm1d, 2d and 3d; `jaxdl.functional.batch_norm` says
-    what is computed. The parameters `scale` and `bias` start from 1 and 0. The
-    collection "batch_stats" holds `mean`, `var` and `num_batches_tracked`; every call
-    with `train` updates it, so apply with mutable=["batch_stats"]. Initialisation does
-    not, whatever `train` is. `momentum` is PyTorch's, 1 minus Flax's; None averages
-    over all batches so far. Without `track_running_stats` evaluation uses the batch's
-    statistics as well.
+    what is computed. The parameters `scale` and `bias` start from 1 and 0, or `scale`
+    from `scale_init`. The collection "batch_stats" holds `mean`, `var` and
+    `num_batches_tracked`; every call with `train` updates it, so apply with
+    mutable=["batch_stats"]. Initialisation does not, whatever `train` is. `momentum` is
+    PyTorch's, 1 minus Flax's; None averages over all batches so far. Without
+    `track_running_stats` evaluation uses the batch's statistics as well.
 
     Raises:
       ValueError: as `jaxdl.functional.batch_norm`, or `x` has not the channels that
@@ -37,6 +38,7 @@ class BatchNorm(nn.Module):
     eps: float = 1e-5
     affine: bool = True
     track_running_stats: bool = True
+    scale_init: Initializer = nn.initializers.ones
 
     @nn.compact
     def __call__(
@@ -48,7 +50,7 @@ class BatchNorm(nn.Module):
         parameters: list[Any] = [None, None]
         if self.affine:
             parameters = [
-                self.param("scale", nn.initializers.ones, (channels,), jnp.float32),
+                self.param("scale", self.scale_init, (channels,), jnp.float32),
                 self.param("bias", nn.initializers.zeros, (channels,), jnp.float32),
             ]
         x, weight, bias = promote_dtype(x, *parameters)

@@ -1,0 +1,210 @@
+"""From nothing to the end of the first training step, by jaxdl and by plain Flax.
+
+    python -m benchmarks.compile
+
+Each measurement is a process of its own, the two in turns; the clock starts when all is
+imported and the batch is drawn. Images are 32×32, the optimiser is SGD with momentum
+and weight decay. JAX's compilation cache is off. Beside the seconds that pass stand
+those of the processors, which tell less of what else the machine does.
+"""
+
+import argparse
+import json
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import linen as nn
+
+from jaxdl import zoo
+from jaxdl.functional import cross_entropy
+from jaxdl.optimizers import sgd
+from jaxdl.training import compiled, init_state, make_train_step
+
+BATCHES = {"resnet18": 64, "densenet121": 16}
+CLASSES = 10
+
+
+class PlainResNet(nn.Module):
+    """ResNet-18 as Flax's examples write it."""
+
+    @nn.compact
+    def __call__(self, x, *, train):
+        conv = partial(nn.Conv, use_bias=False)
+        norm = partial(nn.BatchNorm, use_running_average=not train, momentum=0.9)
+        x = nn.relu(norm()(conv(64, (7, 7), (2, 2), padding=3)(x)))
+        x = nn.max_pool(x, (3, 3), (2, 2), padding=((1, 1), (1, 1)))
+        for stage in range(4):
+            for block in range(2):
+                width, stride = 64 * 2**stage, 2 if stage and not block else 1
+                y = conv(width, (3, 3), (stride, stride), padding=1)(x)
+                y = conv(width, (3, 3), padding=1)(nn.relu(norm()(y)))
+                y = norm(scale_init=nn.initializers.zeros)(y)
+                if x.shape != y.shape:
+                    x = norm()(conv(width, (1, 1), (stride, stride))(x))
+                x = nn.relu(x + y)
+        return nn.Dense(CLASSES)(x.mean((1, 2)))
+
+
+class PlainDenseNet(nn.Module):
+    """DenseNet-121 likewise."""
+
+    @nn.compact
+    def __call__(self, x, *, train):
+        conv = partial(nn.Conv, use_bias=False)
+        norm = partial(nn.BatchNorm, use_running_average=not train, momentum=0.9)
+        x = nn.relu(norm()(conv(64, (7, 7), (2, 2), padding=3)(x)))
+        x = nn.max_pool(x, (3, 3), (2, 2), padding=((1, 1), (1, 1)))
+        for number, depth in enumerate((6, 12, 24, 16)):
+            if number:
+                x = conv(x.shape[-1] // 2, (1, 1))(nn.relu(norm()(x)))
+                x = nn.avg_pool(x, (2, 2), (2, 2))
+            for _ in range(depth):
+                y = conv(128, (1, 1))(nn.relu(norm()(x)))
+                y = conv(32, (3, 3), padding=1)(nn.relu(norm()(y)))
+                x = jnp.concatenate([x, y], axis=-1)
+        return nn.Dense(CLASSES)(nn.relu(norm()(x)).mean((1, 2)))
+
+
+PLAIN = {"resnet18": PlainResNet, "densenet121": PlainDenseNet}
+Clock = Callable[[str], None]
+
+
+def first_step(name: str, batch: Any, clock: Clock) -> None:
+    """jaxdl: the zoo's model, `compiled`."""
+    model = zoo.create_model(name, num_classes=CLASSES, key=jax.random.key(0))
+    jax.block_until_ready(model.params)
+    clock("parameters")
+
+    def loss_fn(params, model_state, batch, key):
+        logits, model_state = model.module.apply(
+            {"params": params, **model_state},
+            batch["image"],
+            train=True,
+            mutable=["batch_stats"],
+        )
+        return cross_entropy(logits, batch["label"]), (model_state, {})
+
+    optimizer = sgd(0.1, momentum=0.9, weight_decay=1e-4)
+    state = init_state(model.params, optimizer, model.model_state)
+    jax.block_until_ready(state)
+    clock("optimiser")
+    step = compiled(make_train_step(loss_fn, optimizer)).lower(
+        state, batch, jax.random.key(1)
+    )
+    clock("tracing")
+    program = step.compile()
+    clock("compilation")
+    jax.block_until_ready(program(state, batch, jax.random.key(1)))
+    clock("step")
+
+
+def plain_first_step(name: str, batch: Any, clock: Clock) -> None:
+    """Flax and optax as their examples use them; `init` compiled, which is faster."""
+    model = PLAIN[name]()
+    init = jax.jit(partial(model.init, train=False))
+    variables = jax.block_until_ready(init(jax.random.key(0), batch["image"][:1]))
+    clock("parameters")
+    optimizer = optax.chain(optax.add_decayed_weights(1e-4), optax.sgd(0.1, 0.9))
+    opt_state = jax.block_until_ready(optimizer.init(variables["params"]))
+    clock("optimiser")
+
+    @jax.jit
+    def step(variables, opt_state, batch):
+        def loss_fn(params):
+            logits, updates = model.apply(
+                {"params": params, "batch_stats": variables["batch_stats"]},
+                batch["image"],
+                train=True,
+                mutable=["batch_stats"],
+            )
+            losses = optax.softmax_cross_entropy_with_integer_labels
+            return losses(logits, batch["label"]).mean(), updates
+
+        grad = jax.value_and_grad(loss_fn, has_aux=True)
+        (loss, updates), grads = grad(variables["params"])
+        updates_, new_opt = optimizer.update(grads, opt_state, variables["params"])
+        params = optax.apply_updates(variables["params"], updates_)
+        return {"params": params, **updates}, new_opt, loss
+
+    lowered = step.lower(variables, opt_state, batch)
+    clock("tracing")
+    program = lowered.compile()
+    clock("compilation")
+    jax.block_until_ready(program(variables, opt_state, batch))
+    clock("step")
+
+
+SIDES = {"jaxdl": first_step, "plain Flax": plain_first_step}
+
+
+def measure(side: str, name: str) -> dict[str, tuple[float, float]]:
+    """The seconds, and the processors' seconds, of each part of one first step."""
+    size = BATCHES[name]
+    batch = {
+        "image": jax.random.normal(jax.random.key(2), (size, 32, 32, 3)),
+        "label": jnp.arange(size) % CLASSES,
+    }
+    jax.block_until_ready(batch)
+    parts: dict[str, tuple[float, float]] = {}
+    last = [time.perf_counter(), time.process_time()]
+
+    def clock(part: str) -> None:
+        now = [time.perf_counter(), time.process_time()]
+        parts[part] = (now[0] - last[0], now[1] - last[1])
+        last[:] = now
+
+    SIDES[side](name, batch, clock)
+    return parts
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--models", nargs="+", default=list(BATCHES), choices=BATCHES)
+    parser.add_argument("--turns", type=int, default=3)
+    parser.add_argument("--child", nargs=2, help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    if args.child:
+        print(json.dumps(measure(*args.child)))
+        return
+    for name in args.models:
+        runs: dict[str, list[dict]] = {side: [] for side in SIDES}
+        for _ in range(args.turns):
+            for side, found in runs.items():
+                command = [sys.executable, "-m", "benchmarks.compile"]
+                done = subprocess.run(
+                    [*command, "--child", side, name],
+                    capture_output=True,
+                    text=True,
+                    check=True,
+                    cwd=Path(__file__).parents[1],
+                )
+                found.append(json.loads(done.stdout.splitlines()[-1]))
+        print(f"{name} at 32x32, batch {BATCHES[name]}: seconds (of processors)")
+        for side, found in runs.items():
+            report(side, found)
+
+
+def report(side: str, runs: list[dict]) -> None:
+    medians = {
+        part: [statistics.median(run[part][i] for run in runs) for i in (0, 1)]
+        for part in runs[0]
+    }
+    medians["total"] = [
+        statistics.median(sum(times[i] for times in run.values()) for run in runs)
+        for i in (0, 1)
+    ]
+    columns = (f"{part} {w:.2f} ({c:.2f})" for part, (w, c) in medians.items())
+    print(f"  {side:10} " + "  ".join(columns))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,15 @@
+"""The library of models: ResNets and DenseNets under timm's names, with its weights.
+
+    model = create_model("resnet34", num_classes=10, pretrained=True, key=key)
+    state = init_state(model.params, optimizer, model.model_state)
+
+Names, structure and settings are those of timm 1.0 (Wightman, "PyTorch Image Models"),
+so that its weights, and torchvision's, fit as they are.
+"""
+
+from jaxdl.zoo.configs import Config as Config
+from jaxdl.zoo.configs import default_cfg as default_cfg
+from jaxdl.zoo.configs import list_models as list_models
+from jaxdl.zoo.configs import preprocess as preprocess
+from jaxdl.zoo.create import Model as Model
+from jaxdl.zoo.create import create_model as create_model
