@@ -29,10 +29,11 @@ from experiments import (
     lenet,
     linear_regression,
     linear_regression_scratch,
+    name_classifier,
     softmax_regression,
     softmax_regression_scratch,
 )
-from jaxdl.data import load_images, make_linear_data
+from jaxdl.data import bundled_names, load_images, load_names, make_linear_data
 from jaxdl.loop import fit
 
 README = Path(__file__).parents[1] / "README.md"
@@ -159,6 +160,57 @@ def torch_lenet():
     )
 
 
+class TorchNames(torch.nn.Module):
+    """The lecture's classifier; the last column of its input is the names' lengths."""
+
+    def __init__(self, classes):
+        super().__init__()
+        self.embedding = torch.nn.Embedding(128, 100)
+        self.gru = torch.nn.GRU(100, 100, 2, bidirectional=True)
+        self.fc = torch.nn.Linear(200, classes)
+
+    def forward(self, x):
+        text, lengths = x[:, :-1], x[:, -1]
+        packed = torch.nn.utils.rnn.pack_padded_sequence(
+            self.embedding(text.t()), lengths, enforce_sorted=False
+        )
+        _, hidden = self.gru(packed)
+        return self.fc(torch.cat([hidden[-1], hidden[-2]], dim=1))
+
+
+def torch_names(files, epochs):
+    """Trains on the names that the lesson trains on for the same seed."""
+
+    def run(seed):
+        torch.manual_seed(seed)
+        key = jax.random.split(jax.random.key(seed), 3)[0]
+        data = load_names(*files, key=key) if files else bundled_names(key)
+        (x, y), (test_x, test_y) = (
+            (
+                torch.tensor(np.c_[split["text"], split["length"]], dtype=torch.long),
+                torch.tensor(split["label"], dtype=torch.long),
+            )
+            for split in (data.train, data.test)
+        )
+        net = TorchNames(len(data.class_names))
+
+        def accuracy():
+            return (net(test_x).argmax(1) == test_y).double().mean().item()
+
+        return train_torch(
+            net,
+            torch.nn.functional.cross_entropy,
+            torch.optim.Adam(net.parameters(), 1e-3),
+            x,
+            y,
+            epochs,
+            256,
+            accuracy,
+        )
+
+    return run
+
+
 def torch_linear(examples, epochs, scale):
     """`scale` is what the squared error is multiplied by: ½ in the lesson by hand."""
 
@@ -189,7 +241,7 @@ def torch_linear(examples, epochs, scale):
     return run
 
 
-def cases() -> list[Case]:
+def cases(names: list[str]) -> list[Case]:
     def sgd(parameters):
         return torch.optim.SGD(parameters, 0.1)
 
@@ -206,6 +258,17 @@ def cases() -> list[Case]:
             torch_images(make_net, make_optimizer, dataset, epochs),
         )
 
+    def surnames(data, files):
+        settings = {"names": files, "epochs": 10}
+        return Case(
+            "name_classifier",
+            data,
+            10,
+            "test accuracy",
+            run_lesson(name_classifier, "test/accuracy", **settings),
+            torch_names(files, 10),
+        )
+
     return [
         Case(
             "linear_regression_scratch", "500 drawn points", 7, "largest error",
@@ -219,6 +282,8 @@ def cases() -> list[Case]:
         images(softmax_regression, torch_softmax, sgd, "fashion_mnist", 5),
         images(lenet, torch_lenet, adam, "fashion_mnist", 5),
         images(lenet, torch_lenet, adam, "digits", 200),
+        surnames("Faker's names", None),
+        *([surnames("the course's names", tuple(names))] if names else []),
     ]  # fmt: skip
 
 
@@ -245,14 +310,22 @@ def row(case: Case, seeds: int) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--lesson", help="this lesson only")
+    parser.add_argument(
+        "--names", nargs=2, default=[], help="the course's two files of names"
+    )
     parser.add_argument("--write", action="store_true", help="update README.md")
     arguments = parser.parse_args()
+    if arguments.lesson and arguments.write:
+        parser.error("--write needs every lesson's row: leave --lesson out")
 
     lines = [
         "| lesson | data | epochs | jaxdl | time | epoch | PyTorch | time | epoch |",
         "|---|---|---|---|---|---|---|---|---|",
     ]
-    for case in cases():
+    for case in cases(arguments.names):
+        if arguments.lesson not in (None, case.lesson):
+            continue
         lines.append(row(case, arguments.seeds))
         print(lines[-1], flush=True)
     if arguments.write:

@@ -25,15 +25,15 @@ if TYPE_CHECKING:
 
 RUNS = Path("runs")
 # What may change when a run goes on: it ends later, or shows more.
-CHANGEABLE = {"epochs", "debug", "run_dir"}
+CHANGEABLE = {"epochs", "debug", "run_dir", "predict", "ask"}
 
 
 class Run:
     """An open run: writes below its directory, and says at its end where things are.
 
-    The directory holds `config.yaml`, a TensorBoard log for each split and one, `about`,
-    of the configuration, graphs and figures; `checkpoints` if training is told to save
-    there, and what `save` is given.
+    The directory holds `config.yaml`; a TensorBoard log for each split and one,
+    `about`, of the configuration, graphs and figures; `checkpoints` if training is told
+    to save there; and what `save` is given.
     """
 
     def __init__(self, directory: Path, lock: int):

@@ -1,5 +1,6 @@
 """Every lesson, run small through its `main`."""
 
+import io
 from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
@@ -12,10 +13,13 @@ import pytest
 import yaml
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from experiments import hello_rnn
 from experiments._all import lessons
 from jaxdl import checkpoint
-from tests.oracle import assert_same_bits
+from jaxdl.models.recurrent import CharCell, CharRNN
+from tests.oracle import assert_same_bits, assert_trees_match, randomised
 
+SURNAMES = str(Path(__file__).with_name("surnames.csv"))  # Faker's, 30 a language
 CURVES, IMAGES = ("curves",), ("curves", "predictions")
 
 
@@ -42,6 +46,20 @@ CASES = {
         {"epochs": 20, "learning_rate": 0.005, "batch_size": 32, "image_size": 16},
         {"test/accuracy": (0.75, 1)},
         IMAGES,
+    ),
+    "hello_rnn": Case(
+        {},
+        {
+            "cell/loss": (0.34, 0.9),
+            "layer/loss": (0.34, 0.9),
+            "embedding/accuracy": (1, 1),
+        },
+        ("losses",),
+    ),
+    "name_classifier": Case(
+        {"names": [SURNAMES], "epochs": 8, "batch_size": 10, "learning_rate": 0.005},
+        {"test/accuracy": (0.6, 1), "train/accuracy": (0.8, 1)},
+        ("curves", "confusion"),
     ),
 }
 
@@ -146,6 +164,37 @@ def _params(directory):
             lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype),
             ocp.metadata(path).metadata,
         ),
+    )
+
+
+def test_a_trained_classifier_answers_without_training(results, monkeypatch, capsys):
+    """Called again for the same directory, with names on its standard input."""
+    result, directory = results("name_classifier")
+    monkeypatch.setattr("sys.stdin", io.StringIO("Rossini\nMäki\n\nNakamura\n"))
+    capsys.readouterr()
+    again = run_lesson("name_classifier", directory, predict="Yamamoto", ask=True)
+    said = capsys.readouterr().out
+    assert again == result
+    assert "train loss" not in said
+    assert said.index("Yamamoto: Japanese ") < said.index("Rossini: Italian ")
+    assert "'Mäki' has the character 'ä'" in said
+    assert "Nakamura" not in said
+
+
+def test_a_name_that_cannot_be_read_is_refused_before_training(tmp_path):
+    with pytest.raises(ValueError, match="'Mäki' has the character 'ä'"):
+        run_lesson("name_classifier", tmp_path / "run", predict="Mäki")
+    assert not (tmp_path / "run").exists()
+
+
+def test_hello_by_letters_and_at_once(rng, x64):
+    """A cell that the lesson calls letter by letter is the layer with its weights."""
+    cell, layer = CharCell(4, "lstm"), CharRNN(4, cell="lstm")
+    x = jax.nn.one_hot(jnp.array([[1, 0, 2, 2, 3]]), 4)
+    params = randomised(rng, cell.init(jax.random.key(0), x[:, 0])["params"])
+    weights = {f"{name}_l0": value for name, value in params["lstmcell"].items()}
+    assert_trees_match(
+        hello_rnn.read(cell, params, x), hello_rnn.read(layer, {"lstm": weights}, x)
     )
 
 
