@@ -5,7 +5,7 @@ import pytest
 from matplotlib.colors import to_hex
 from PIL import Image
 
-from jaxdl.plots import RIGHT, WRONG, curves, show_confusion, show_images
+from jaxdl.plots import RIGHT, WRONG, curves, line_chart, show_confusion, show_images
 
 NAMES = ("shirt", "coat", "bag")
 
@@ -22,6 +22,18 @@ def show(examples, predictions=None, **settings):
 
 def titles(figure):
     return [axes.title for axes in figure.axes if axes.images]
+
+
+def test_lines_have_names_styles_and_settings():
+    lines = {"loss": ([0, 1], [3.0, 2.0]), "seen": ([1], [2.5], "ko")}
+    [axes] = line_chart(lines, xlabel="epoch", yscale="log").axes
+    loss, seen = axes.lines
+    np.testing.assert_array_equal(loss.get_xydata(), [[0, 3], [1, 2]])
+    np.testing.assert_array_equal(seen.get_xydata(), [[1, 2.5]])
+    assert (seen.get_marker(), seen.get_color()) == ("o", "k")
+    assert (axes.get_xlabel(), axes.get_yscale()) == ("epoch", "log")
+    shown = [text.get_text() for text in axes.get_legend().get_texts()]
+    assert shown == ["loss", "seen"]
 
 
 def test_curves_have_a_chart_for_each_metric_and_a_line_for_each_split():
