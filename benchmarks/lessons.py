@@ -1,7 +1,7 @@
 """Trains each lesson beside PyTorch: the same settings, in turns, in one process.
 
     TFDS_DATA_DIR=... python -m benchmarks.lessons
-    TFDS_DATA_DIR=... python -m benchmarks.lessons --write    # into README.md as well
+    TFDS_DATA_DIR=... python -m benchmarks.lessons --write    # into the READMEs as well
 
 The first time is that of the whole training with its measurement of the test set after
 each epoch, as `fit` does it: compilation counts, loading data and drawing figures do
@@ -36,7 +36,7 @@ from experiments import (
 from jaxdl.data import bundled_names, load_images, load_names, make_linear_data
 from jaxdl.loop import fit
 
-README = Path(__file__).parents[1] / "README.md"
+READMES = sorted(Path(__file__).parents[1].glob("README*.md"))
 
 
 class Outcome(NamedTuple):
@@ -314,7 +314,7 @@ def main() -> None:
     parser.add_argument(
         "--names", nargs=2, default=[], help="the course's two files of names"
     )
-    parser.add_argument("--write", action="store_true", help="update README.md")
+    parser.add_argument("--write", action="store_true", help="update the READMEs")
     arguments = parser.parse_args()
     if arguments.lesson and arguments.write:
         parser.error("--write needs every lesson's row: leave --lesson out")
@@ -329,10 +329,11 @@ def main() -> None:
         lines.append(row(case, arguments.seeds))
         print(lines[-1], flush=True)
     if arguments.write:
-        text = README.read_text()
         table = "<!-- results -->\n" + "\n".join(lines) + "\n<!-- end -->"
-        text = re.sub("<!-- results -->.*<!-- end -->", table, text, flags=re.S)
-        README.write_text(text)
+        for readme in READMES:
+            text = readme.read_text()
+            text = re.sub("<!-- results -->.*<!-- end -->", table, text, flags=re.S)
+            readme.write_text(text)
 
 
 if __name__ == "__main__":
