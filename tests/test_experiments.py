@@ -21,6 +21,8 @@ from tests.oracle import assert_same_bits, assert_trees_match, randomised
 
 SURNAMES = str(Path(__file__).with_name("surnames.csv"))  # Faker's, 30 a language
 CURVES, IMAGES = ("curves",), ("curves", "predictions")
+LOOP = {"epochs": 10, "learning_rate": 0.05, "batch_size": 32, "image_size": 16}
+PERCEPTRON = {"epochs": 10, "batch_size": 32, "learning_rate": 0.15, "image_size": 16}
 
 
 class Case(NamedTuple):
@@ -47,6 +49,13 @@ CASES = {
         {"test/accuracy": (0.75, 1)},
         IMAGES,
     ),
+    "simple_cnn": Case(LOOP, {"test/accuracy": (0.8, 1)}, (*IMAGES, "maps")),
+    "residual_cnn": Case(
+        LOOP,
+        {"test/accuracy": (0.8, 1), "with/16": (10, 500), "without/16": (0, 1e-6)},
+        ("curves", "gradients"),
+    ),
+    "inception": Case(LOOP, {"test/accuracy": (0.8, 1)}, (*IMAGES, "without")),
     "hello_rnn": Case(
         {},
         {
@@ -60,6 +69,100 @@ CASES = {
         {"names": [SURNAMES], "epochs": 8, "batch_size": 10, "learning_rate": 0.005},
         {"test/accuracy": (0.6, 1), "train/accuracy": (0.8, 1)},
         ("curves", "confusion"),
+    ),
+    "mlp_scratch": Case(PERCEPTRON, {"test/accuracy": (0.8, 1)}, IMAGES),
+    "mlp": Case(PERCEPTRON, {"test/accuracy": (0.8, 1)}, IMAGES),
+    "dropout_scratch": Case(
+        PERCEPTRON,
+        {
+            "test/accuracy": (0.8, 1),
+            "mean/uniform": (0.99, 1.01),
+            "mean/normal": (1.2, 1.22),
+        },
+        CURVES,
+    ),
+    "dropout": Case(PERCEPTRON, {"test/accuracy": (0.8, 1)}, IMAGES),
+    "computational_graph": Case(
+        {},
+        {"y": (6, 6), "gradient": (5, 5), "paths": (5, 5), "error": (0, 1e-6)},
+        ("tangent",),
+    ),
+    "control_flow": Case(
+        {"most": 8}, {"slope": (1 / 128, 1 / 128), "traces": (2, 2)}, ("times",)
+    ),
+    "gradient_descent": Case(
+        {},
+        {
+            "loss/1": (0.235, 0.4),
+            "loss/10": (0.23, 0.243),
+            "loss/100": (0.243, 0.255),
+            "away/1": (1, 2),
+            "away/10": (1, 2),
+            "away/100": (0, 1e-3),
+        },
+        ("line", "saddle"),
+    ),
+    "logistic_regression": Case(
+        {},
+        {
+            "loss": (0.3, 0.7),
+            "hours after 50,000 epochs": (2.4, 2.6),
+            "at 4 after 50,000 epochs": (0.95, 1),
+        },
+        ("curves", "probability"),
+    ),
+    "diabetes": Case(
+        {"epochs": 30},
+        {
+            "test/accuracy": (0.6, 0.65),
+            "larger": (0.62, 0.63),
+            "adam test/accuracy": (0.9, 1),
+        },
+        CURVES,
+    ),
+    "activations": Case(
+        {},
+        {
+            "sigmoid": (0.25, 0.25),
+            "tanh": (1, 1),
+            "ReLU": (1, 1),
+            "leaky ReLU": (1, 1),
+            "gates": (3, 3),
+        },
+        ("activations",),
+    ),
+    "polynomial_fitting": Case(
+        {},
+        {
+            "normal test/loss": (0.005, 0.05),
+            "underfitting train/loss": (5, 500),
+            "underfitting test/loss": (5, 500),
+            "overfitting train/loss": (0, 1),
+            "overfitting test/loss": (5, 2000),
+        },
+        ("fits", "losses"),
+    ),
+    "weight_decay": Case(
+        {"epochs": 40},
+        {
+            "train/loss": (0, 1e-6),
+            "test/loss": (50, 1000),
+            "decay test/loss": (0.01, 0.03),
+            "size": (10, 20),
+            "decay size": (0.01, 0.2),
+            "apart": (0, 1e-5),
+        },
+        CURVES,
+    ),
+    "devices": Case(
+        {"size": 64},
+        {"float32": (0, 1e-5), "bfloat16": (1e-3, 0.1), "devices": (1, 64)},
+        ("layer",),
+    ),
+    "data_parallel": Case(
+        {"epochs": 3},
+        {"apart": (0, 1e-4), "test/accuracy": (0.8, 1), "devices": (1, 64)},
+        ("curves", "losses"),
     ),
 }
 
@@ -113,7 +216,16 @@ def test_lesson_leaves_its_run_behind(results, name):
 
 
 @pytest.mark.parametrize(
-    "name", ["lenet", "softmax_regression", "softmax_regression_scratch"]
+    "name",
+    [
+        "lenet",
+        "softmax_regression",
+        "softmax_regression_scratch",
+        "mlp",
+        "mlp_scratch",
+        "dropout",
+        "dropout_scratch",
+    ],
 )
 def test_a_run_is_measured_again_without_training(results, capsys, name):
     result, directory = results(name)

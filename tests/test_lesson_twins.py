@@ -1,0 +1,156 @@
+"""Lessons from scratch beside their concise twins, and both beside PyTorch.
+
+In float64, from the same weights, on the same batches, with the same units dropped.
+"""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import torch
+from flax import linen as nn
+
+from experiments import dropout, dropout_scratch, mlp, mlp_scratch
+from jaxdl.classification import classification
+from jaxdl.layers import Dropout
+from jaxdl.optimizers import sgd
+from jaxdl.training import TrainState, init_state, make_train_step, scan_steps
+from tests.oracle import EXACT, assert_trees_match, randomised, to_torch
+
+KEY = jax.random.key(7)
+STEPS, BATCH, RATE = 30, 7, 0.1
+
+
+@pytest.fixture(autouse=True)
+def _float64(x64):
+    pass
+
+
+@pytest.fixture
+def data(rng):
+    image, label = rng.random((40, 5, 5, 1)), rng.integers(10, size=40)
+    return {"image": jnp.asarray(image), "label": jnp.asarray(label)}
+
+
+@pytest.fixture
+def batches(rng):
+    return jnp.asarray(rng.integers(40, size=(STEPS, BATCH)))
+
+
+def concise(model, params, data, batches):
+    """Trains as the concise lessons do: the parameters, and the losses of the steps."""
+    optimizer = sgd(RATE)
+    step = make_train_step(classification(model).loss_fn, optimizer)
+    state = init_state(params, optimizer)
+    state, metrics = jax.jit(scan_steps(step))(state, data, batches, KEY)
+    return state.params, metrics["loss"]
+
+
+def in_pytorch(params, data, batches, masks=None):
+    """The same in PyTorch, for linear layers with ReLU and masks in between."""
+    layers = [
+        [to_torch(layer[name]).requires_grad_() for name in ("kernel", "bias")]
+        for layer in params.values()
+    ]
+    optimizer = torch.optim.SGD([part for layer in layers for part in layer], RATE)
+    images = to_torch(data["image"]).flatten(1)
+    labels, losses = to_torch(data["label"]), []
+    for step, rows in enumerate(to_torch(batches)):
+        x = images[rows]
+        for i, (kernel, bias) in enumerate(layers):
+            x = x @ kernel + bias
+            if i < len(layers) - 1:
+                x = torch.relu(x)
+                x = x * to_torch(masks[step][i]) if masks else x
+        optimizer.zero_grad()
+        loss = torch.nn.functional.cross_entropy(x, labels[rows])
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    trained = [[part.detach().numpy() for part in layer] for layer in layers]
+    named = [dict(zip(("kernel", "bias"), layer, strict=True)) for layer in trained]
+    return dict(zip(params, named, strict=True)), losses
+
+
+def drawn(rng, model, data, **mode):
+    variables = model.init(KEY, data["image"][:1], **mode)
+    return jax.tree.map(lambda p: 0.3 * p, randomised(rng, variables["params"]))
+
+
+def test_mlp(rng, data, batches):
+    model = mlp.make_model(mlp.Config(hidden=6))
+    params = drawn(rng, model, data)
+    trained, losses = concise(model, params, data, batches)
+
+    start = {
+        "w1": params["1"]["kernel"], "b1": params["1"]["bias"],
+        "w2": params["3"]["kernel"], "b2": params["3"]["bias"],
+    }  # fmt: skip
+
+    def step(*given):
+        return mlp_scratch.sgd_step(*given, learning_rate=RATE)
+
+    state = TrainState(jnp.int32(0), start, (), ())
+    state, metrics = jax.jit(scan_steps(step))(state, data, batches, KEY)
+    np.testing.assert_allclose(metrics["loss"], losses, **EXACT)
+    for i, name in enumerate(("1", "3"), 1):
+        found = {"kernel": state.params[f"w{i}"], "bias": state.params[f"b{i}"]}
+        assert_trees_match(found, trained[name])
+    assert_trees_match((trained, losses), in_pytorch(params, data, batches))
+
+
+def masks_of(model, params, data, batches):
+    """What the dropout layers of a module multiply by, at each step."""
+
+    @jax.jit
+    def of_step(images, step):
+        masks = []
+
+        def record(call, args, kwargs, context):
+            if not isinstance(context.module, Dropout):
+                return call(*args, **kwargs)
+            masks.append(call(jnp.ones_like(args[0]), **kwargs))
+            return args[0] * masks[-1]
+
+        rngs = {"dropout": jax.random.fold_in(KEY, step)}
+        with nn.intercept_methods(record):
+            model.apply({"params": params}, images, train=True, rngs=rngs)
+        return masks
+
+    return [of_step(data["image"][rows], step) for step, rows in enumerate(batches)]
+
+
+def test_dropout(rng, data, batches, monkeypatch):
+    """Draws of the lesson from scratch are replaced: 0 for a unit kept, else 1."""
+    model = dropout.make_model(dropout.Config(dropout=(0.2, 0.5)))
+    model = model.clone(widths=(8, 6, 10))
+    params = drawn(rng, model, data, train=False)
+    trained, losses = concise(model, params, data, batches)
+
+    masks = masks_of(model, params, data, batches)
+    assert {float(m) for m in np.unique(masks[0][0])} == {0, 1 / 0.8}
+
+    @jax.jit
+    def step(state, batch, masks):
+        draws = (1.0 - (mask > 0) for mask in masks)
+        monkeypatch.setattr(jax.random, "uniform", lambda key, shape: next(draws))
+        return dropout_scratch.sgd_step(state, batch, KEY, (0.2, 0.5), RATE)
+
+    start = [(layer["kernel"], layer["bias"]) for layer in params.values()]
+    state, found = TrainState(jnp.int32(0), start, (), ()), []
+    for rows, of_step in zip(batches, masks, strict=True):
+        batch = {name: values[rows] for name, values in data.items()}
+        state, metrics = step(state, batch, of_step)
+        found.append(metrics["loss"])
+    np.testing.assert_allclose(found, losses, **EXACT)
+    for (w, b), layer in zip(state.params, trained.values(), strict=True):
+        assert_trees_match({"kernel": w, "bias": b}, layer)
+    assert_trees_match((trained, losses), in_pytorch(params, data, batches, masks))
+
+
+def test_dropout_is_off_where_the_lessons_measure(rng, data):
+    model = dropout.make_model(dropout.Config()).clone(widths=(8, 6, 10))
+    params = drawn(rng, model, data, train=False)
+    start = [(layer["kernel"], layer["bias"]) for layer in params.values()]
+    measured = dropout_scratch.measure(start, (), data)
+    assert_trees_match(measured, classification(model).eval_fn(params, (), data))
