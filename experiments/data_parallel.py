@@ -46,6 +46,8 @@ MODEL = Sequential([flatten, Linear(64), BatchNorm(), relu, Linear(10)])
 
 def start_devices(count):
     """Has the CPU act as several devices; GPUs and TPUs stay as many as they are."""
+    if count < 1:
+        raise ValueError(f"cpu_devices={count} is below 1")
     try:
         jax.config.update("jax_num_cpu_devices", count)
     except RuntimeError:

@@ -1,6 +1,9 @@
 """Every lesson, run small through its `main`."""
 
 import io
+import re
+import subprocess
+import sys
 from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
@@ -55,7 +58,9 @@ CASES = {
         {"test/accuracy": (0.8, 1), "with/16": (10, 500), "without/16": (0, 1e-6)},
         ("curves", "gradients"),
     ),
-    "inception": Case(LOOP, {"test/accuracy": (0.8, 1)}, (*IMAGES, "without")),
+    "inception": Case(
+        LOOP | {"epochs": 4}, {"test/accuracy": (0.5, 1)}, (*IMAGES, "without")
+    ),
     "hello_rnn": Case(
         {},
         {
@@ -225,6 +230,9 @@ def test_lesson_leaves_its_run_behind(results, name):
         "mlp_scratch",
         "dropout",
         "dropout_scratch",
+        "simple_cnn",
+        "residual_cnn",
+        "inception",
     ],
 )
 def test_a_run_is_measured_again_without_training(results, capsys, name):
@@ -313,6 +321,36 @@ def test_hello_by_letters_and_at_once(rng, x64):
 def test_lenet_measures_a_held_out_share(tmp_path):
     result = run_lesson("lenet", tmp_path, validation=0.2, epochs=1)
     assert {"validation/loss", "validation/accuracy"} <= set(result)
+
+
+def test_data_parallel_needs_a_device(tmp_path):
+    with pytest.raises(ValueError, match="cpu_devices=0 is below 1"):
+        run_lesson("data_parallel", tmp_path, cpu_devices=0)
+
+
+@pytest.mark.slow
+def test_eight_devices_learn_what_one_does(tmp_path):
+    """In a process of its own, since JAX counts devices once."""
+    command = [sys.executable, "-m", "experiments.data_parallel", "--epochs", "3"]
+    command += ["--run-dir", str(tmp_path / "run")]
+    root = Path(__file__).parents[1]
+    done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=True)
+    assert "cpu:7 has 8 images of a batch" in done.stdout
+    apart = re.search(r"8 devices and one: parameters (\S+) apart at most", done.stdout)
+    assert float(apart[1]) < 1e-4
+
+
+@pytest.mark.slow
+def test_the_notes_network_on_diabetes(raw_dir, tmp_path):
+    """Descent names the larger class only, with any seed; Adam more than that."""
+    for seed in range(3):
+        module = import_module("experiments.diabetes")
+        csv, run_dir = str(raw_dir / "diabetes.csv.gz"), str(tmp_path / str(seed))
+        result = module.main(module.Config(csv=csv, run_dir=run_dir, seed=seed))
+        assert result["larger"] == pytest.approx(496 / 759)
+        assert result["train/accuracy"] == pytest.approx(0.653, abs=0.002)
+        assert result["test/accuracy"] == pytest.approx(0.656, abs=0.002)
+        assert result["adam test/accuracy"] > 0.7
 
 
 @pytest.mark.slow

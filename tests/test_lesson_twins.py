@@ -6,15 +6,26 @@ In float64, from the same weights, on the same batches, with the same units drop
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 import torch
 from flax import linen as nn
 
-from experiments import dropout, dropout_scratch, mlp, mlp_scratch
+from experiments import (
+    diabetes,
+    dropout,
+    dropout_scratch,
+    logistic_regression,
+    mlp,
+    mlp_scratch,
+    weight_decay,
+)
 from jaxdl.classification import classification
 from jaxdl.layers import Dropout
-from jaxdl.optimizers import sgd
+from jaxdl.optimizers import param_groups, sgd
+from jaxdl.torch_weights import to_state_dict
 from jaxdl.training import TrainState, init_state, make_train_step, scan_steps
+from tests.models.twins import load
 from tests.oracle import EXACT, assert_trees_match, randomised, to_torch
 
 KEY = jax.random.key(7)
@@ -154,3 +165,81 @@ def test_dropout_is_off_where_the_lessons_measure(rng, data):
     start = [(layer["kernel"], layer["bias"]) for layer in params.values()]
     measured = dropout_scratch.measure(start, (), data)
     assert_trees_match(measured, classification(model).eval_fn(params, (), data))
+
+
+def beside_pytorch(loss_fn, optimizer, net, torch_optimizer, torch_loss, params, data):
+    """30 steps of a lesson's own loss function, and of its twin in PyTorch."""
+    rows = np.random.default_rng(1).integers(len(data["x"]), size=(STEPS, BATCH))
+    steps = jax.jit(scan_steps(make_train_step(loss_fn, optimizer)))
+    state, metrics = steps(init_state(params, optimizer), data, jnp.asarray(rows), KEY)
+    load(net, {"params": params})
+    x, y, losses = to_torch(data["x"]), to_torch(data["y"]), []
+    for batch in rows:
+        torch_optimizer.zero_grad()
+        loss = torch_loss(net(x[batch]).squeeze(-1), y[batch])
+        loss.backward()
+        torch_optimizer.step()
+        losses.append(loss.item())
+    trained = {name: p.detach().numpy() for name, p in net.named_parameters()}
+    assert_trees_match(to_state_dict({"params": state.params}), trained)
+    return metrics["loss"], losses
+
+
+def examples(rng, features):
+    x = jnp.asarray(rng.normal(size=(40, features)))
+    return {"x": x, "y": jnp.asarray(rng.integers(2, size=40) * 1.0)}
+
+
+@pytest.mark.parametrize("way", ["descent", "adam"])
+def test_diabetes(rng, way):
+    nn = torch.nn
+    sizes, layers = (5, 6, 4, 1), [nn.Flatten()]
+    for i in range(3):
+        layers += [nn.Linear(sizes[i], sizes[i + 1]), nn.Sigmoid()]
+    net, data = nn.Sequential(*layers).double(), examples(rng, 5)
+    params = randomised(rng, diabetes.MODEL.init(KEY, data["x"])["params"])
+    optimizer, twin = {
+        "descent": (optax.sgd(RATE), torch.optim.SGD),
+        "adam": (optax.adam(RATE), torch.optim.Adam),
+    }[way]
+    twin = twin(net.parameters(), RATE)
+    found, losses = beside_pytorch(
+        diabetes.loss_fn, optimizer, net, twin, nn.BCELoss(), params, data
+    )
+    np.testing.assert_allclose(found, losses, **EXACT)
+
+
+def test_logistic_regression(rng):
+    net = torch.nn.Sequential(torch.nn.Linear(1, 1), torch.nn.Sigmoid()).double()
+    twin, params = torch.optim.SGD(net.parameters(), RATE), {"0": drawn_line(rng, 1)}
+
+    def loss_fn(params, model_state, batch, key):
+        batch = {"hours": batch["x"], "passed": batch["y"][:, None]}
+        return logistic_regression.loss_fn(params["0"], model_state, batch, key)
+
+    bce, data = torch.nn.BCELoss(), examples(rng, 1)
+    found, losses = beside_pytorch(
+        loss_fn, optax.sgd(RATE), net, twin, bce, params, data
+    )
+    np.testing.assert_allclose(found, losses, **EXACT)
+
+
+@pytest.mark.parametrize("way", ["penalty", "decay"])
+def test_weight_decay(rng, way):
+    """Both are PyTorch's decay of weights and not of biases."""
+    net = torch.nn.Linear(5, 1).double()
+    groups = [{"params": [net.weight], "weight_decay": 3.0}, {"params": [net.bias]}]
+    twin, data = torch.optim.SGD(groups, 0.01), examples(rng, 5)
+    decayed = {"kernel": sgd(0.01, weight_decay=3.0), "bias": sgd(0.01)}
+    loss_fn, optimizer = {
+        "penalty": (weight_decay.penalised(3.0), sgd(0.01)),
+        "decay": (weight_decay.penalised(0.0), param_groups(decayed)),
+    }[way]
+    mse, params = torch.nn.MSELoss(), drawn_line(rng, 5)
+    found, losses = beside_pytorch(loss_fn, optimizer, net, twin, mse, params, data)
+    if way == "decay":  # else the loss holds the penalty too
+        np.testing.assert_allclose(found, losses, **EXACT)
+
+
+def drawn_line(rng, features):
+    return {"kernel": rng.normal(size=(features, 1)), "bias": rng.normal(size=1)}
