@@ -54,17 +54,17 @@ def draw(loss, data, paths, x, y):
     over = jax.jit(jnp.vectorize(lambda t: loss(t, *data), signature="(2)->()"))
     a, b = jnp.meshgrid(jnp.linspace(*x[1:], 60), jnp.linspace(*y[1:], 60))
     heights = over(jnp.stack([a, b], axis=-1))
-    figure = Figure(figsize=(14, 4.2), layout="constrained")
-    surface = figure.add_subplot(131, projection="3d", xlabel=x[0], ylabel=y[0])
-    surface.plot_surface(a, b, heights, cmap="viridis")
-    floor, progress = figure.add_subplot(132), figure.add_subplot(133, xscale="log")
+    fig = Figure(figsize=(14, 4.2), layout="constrained")
+    ax = fig.add_subplot(131, projection="3d", xlabel=x[0], ylabel=y[0], zlabel="loss")
+    ax.plot_surface(a, b, heights, cmap="viridis")
+    floor, progress = fig.add_subplot(132), fig.add_subplot(133, xscale="log")
     floor.contour(a, b, heights, 20, cmap="viridis", alpha=0.4)
     ways = {f"{n} a step": (*paths[n].T, STYLES[n]) for n in paths}
     seen = {n: n * jnp.arange(len(path)) + 1 for n, path in paths.items()}
     told = {f"{n} a step": (seen[n], over(paths[n]), STYLES[n][1:]) for n in paths}
     draw_lines(floor, ways, xlabel=x[0], ylabel=y[0])
     draw_lines(progress, told, xlabel="examples seen", ylabel="loss", yscale="log")
-    return figure
+    return fig
 
 
 def main(config: Config = Config()) -> dict[str, float]:

@@ -12,6 +12,7 @@ import torch
 from flax import linen as nn
 
 from experiments import (
+    computational_graph,
     diabetes,
     dropout,
     dropout_scratch,
@@ -243,3 +244,10 @@ def test_weight_decay(rng, way):
 
 def drawn_line(rng, features):
     return {"kernel": rng.normal(size=(features, 1)), "bias": rng.normal(size=1)}
+
+
+def test_backpropagation_by_hand(rng):
+    shapes = (2, 3), (2,), (3,), ()
+    arguments = [jnp.asarray(rng.normal(size=shape)) for shape in shapes]
+    expected = jax.grad(computational_graph.loss, argnums=(0, 1))(*arguments)
+    assert_trees_match(computational_graph.backpropagate(*arguments), expected)
