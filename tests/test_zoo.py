@@ -160,6 +160,14 @@ def test_another_key_draws_other_weights():
     assert (kernels[0] != kernels[1]).mean() > 0.99
 
 
+def test_no_two_kernels_share_what_is_drawn():
+    shapes = shapes_of(resnet.ResNet(resnet.BasicBlock, (1,), 0, width=4))
+    drawn = draw(KEY, shapes, zoo.default_cfg("resnet18"))["params"]
+    kernels = [np.ravel(p)[:100] for p in jax.tree.leaves(drawn) if p.ndim == 4]
+    assert len(kernels) == 3
+    assert np.abs(np.corrcoef(kernels) - np.eye(3)).max() < 0.5
+
+
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory):
     """Weights of a PyTorch ResNet-18 under timm's names, and their file."""

@@ -84,10 +84,14 @@ def test_weights_start_as_timms(kind):
     for block in [params["layer1"]["0"], params["layer2"]["0"]]:
         assert not block[last]["scale"].any()
         assert (block["bn1"]["scale"] == 1).all()
-        out = block["conv2"]["kernel"].shape[-1]
-        np.testing.assert_allclose(
-            block["conv2"]["kernel"].std(), (2 / (9 * out)) ** 0.5, rtol=0.05
-        )
+    for kernel, fan_out in [
+        (params["conv1"]["kernel"], 7 * 7 * 32),
+        (
+            params["layer2"]["0"]["downsample"]["0"]["kernel"],
+            64 * model.block.expansion,
+        ),
+    ]:
+        np.testing.assert_allclose(kernel.std(), (2 / fan_out) ** 0.5, rtol=0.05)
     features = params["fc"]["kernel"].shape[0]
     bound = features**-0.5
     for drawn in params["fc"].values():
