@@ -54,9 +54,29 @@ class ImageConfig(RunConfig):
     the test images, with the settings of that run"""
 
     course_epochs: ClassVar[int] = 5
+    digits_times: ClassVar[int] = 40  # as many epochs for the digits
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.epochs is None:
-            epochs = self.course_epochs * (40 if self.dataset == "digits" else 1)
+            times = self.digits_times if self.dataset == "digits" else 1
+            epochs = self.course_epochs * times
             object.__setattr__(self, "epochs", epochs)  # as dataclasses has it
+
+
+@dataclass(frozen=True)
+class MomentumConfig(ImageConfig):
+    """The fields of the course's loop on MNIST: SGD with momentum, 10 epochs."""
+
+    epochs: int | None = None
+    """passes over the training images; by default 10 as in the course, and 100 for the
+    digits, which are 42 times fewer"""
+    batch_size: int = 64
+    """images a step"""
+    learning_rate: float = 0.01
+    """of gradient descent"""
+    momentum: float = 0.5
+    """share of the last step that the next one keeps"""
+
+    course_epochs: ClassVar[int] = 10
+    digits_times: ClassVar[int] = 10

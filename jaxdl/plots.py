@@ -117,6 +117,44 @@ def show_images(
     return figure
 
 
+def show_arrays(
+    arrays: Mapping[str, Num[ArrayLike, "..."]],
+    columns: int = 8,
+    *,
+    numbers: bool = False,
+) -> Figure:
+    """Shows arrays of two axes under their names, each in its own range of colours.
+
+    With `numbers` each is written too. What is not finite has no colour.
+
+    Raises:
+      ValueError: there is nothing to show, or an array has not two axes.
+    """
+    shown = {name: np.asarray(array) for name, array in arrays.items()}
+    if not shown or any(array.ndim != 2 for array in shown.values()):
+        raise ValueError(f"arrays have shapes {[a.shape for a in shown.values()]}")
+    columns = min(columns, len(shown))
+    rows = -(-len(shown) // columns)
+    side = 2.4 if numbers else 1.4
+    size = (side * columns, (side + 0.3) * rows)
+    figure = Figure(figsize=size, layout="constrained")
+    cells = figure.subplots(rows, columns, squeeze=False).ravel()
+    for axes in cells:
+        axes.axis("off")
+    for axes, (name, array) in zip(cells, shown.items(), strict=False):
+        finite = np.ma.masked_invalid(array.astype(float))
+        image = axes.imshow(finite, cmap="viridis")
+        axes.set_title(name, fontsize=8)
+        for place in np.ndindex(array.shape if numbers else 0):
+            dark = np.isfinite(array[place]) and image.norm(array[place]) < 0.5
+            colour = "white" if dark else "black"
+            axes.text(
+                *place[::-1], f"{array[place]:.3g}",
+                ha="center", va="center", fontsize=7, color=colour,
+            )  # fmt: skip
+    return figure
+
+
 def show_confusion(
     counts: Int[ArrayLike, "classes classes"], class_names: Sequence[str] | None = None
 ) -> Figure:

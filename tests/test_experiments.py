@@ -55,7 +55,11 @@ CASES = {
     "simple_cnn": Case(LOOP, {"test/accuracy": (0.8, 1)}, (*IMAGES, "maps")),
     "residual_cnn": Case(
         LOOP,
-        {"test/accuracy": (0.8, 1), "with/16": (10, 500), "without/16": (0, 1e-6)},
+        {
+            "test/accuracy": (0.8, 1),
+            "with shortcuts/16": (10, 500),
+            "without/16": (0, 1e-6),
+        },
         ("curves", "gradients"),
     ),
     "inception": Case(

@@ -5,7 +5,15 @@ import pytest
 from matplotlib.colors import to_hex
 from PIL import Image
 
-from jaxdl.plots import RIGHT, WRONG, curves, line_chart, show_confusion, show_images
+from jaxdl.plots import (
+    RIGHT,
+    WRONG,
+    curves,
+    line_chart,
+    show_arrays,
+    show_confusion,
+    show_images,
+)
 
 NAMES = ("shirt", "coat", "bag")
 
@@ -113,3 +121,29 @@ def test_a_confusion_matrix_is_shown_as_shares_of_the_true_classes():
 
 def test_many_classes_have_no_numbers():
     assert not show_confusion(np.eye(21, dtype=int)).axes[0].texts
+
+
+ARRAYS = {"a": np.array([[1, 2.5]]), "b": np.array([[-np.inf, 4], [0, 3]])}
+
+
+def test_arrays_are_shown_with_their_numbers():
+    figure = show_arrays(ARRAYS, numbers=True)
+    a, b = figure.axes
+    assert [axes.get_title() for axes in (a, b)] == ["a", "b"]
+    assert [text.get_text() for text in b.texts] == ["-inf", "4", "0", "3"]
+    assert [text.get_position() for text in b.texts] == [(0, 0), (1, 0), (0, 1), (1, 1)]
+    np.testing.assert_array_equal(b.images[0].get_array().mask, [[1, 0], [0, 0]])
+    assert b.images[0].get_clim() == (0, 4)
+    figure.canvas.draw()
+
+
+def test_arrays_without_numbers_fill_rows():
+    figure = show_arrays({str(i): np.eye(2) for i in range(5)}, columns=3)
+    assert len(figure.axes) == 6
+    assert not any(axes.texts for axes in figure.axes)
+
+
+@pytest.mark.parametrize("arrays", [{}, {"a": np.ones(3)}])
+def test_arrays_need_two_axes(unchecked, arrays):
+    with pytest.raises(ValueError, match="arrays have shapes"):
+        show_arrays(arrays)

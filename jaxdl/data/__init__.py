@@ -7,7 +7,13 @@ from jaxdl.data.faker_names import bundled_names
 from jaxdl.data.generated import generate_otto, generate_titanic
 from jaxdl.data.idx import read_idx
 from jaxdl.data.image_files import ImageFiles, decode_image, image_folder, image_list
-from jaxdl.data.images import IMAGE_SETS, ImageData, load_images, normalize
+from jaxdl.data.images import (
+    IMAGE_SETS,
+    ImageData,
+    load_images,
+    normalize,
+    standardize_images,
+)
 from jaxdl.data.layout import to_nchw, to_nhwc
 from jaxdl.data.names import NameData, encode_names, load_names
 from jaxdl.data.prepare import prepare_images
@@ -66,6 +72,7 @@ __all__ = [
     "read_table",
     "resize",
     "resize_images",
+    "standardize_images",
     "to_float",
     "to_nchw",
     "to_nhwc",

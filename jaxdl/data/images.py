@@ -96,6 +96,22 @@ def normalize(
     return (image - np.asarray(mean, image.dtype)) / np.asarray(std, image.dtype)
 
 
+def standardize_images(images: ImageData) -> ImageData:
+    """Both parts normalised by the mean and deviation of the training pixels.
+
+    >>> digits = standardize_images(load_images("digits"))
+    >>> [abs(round(float(f(digits.train["image"])), 3)) for f in (np.mean, np.std)]
+    [0.0, 1.0]
+    """
+    pixels = images.train["image"]
+    mean, std = (float(f(pixels, dtype=np.float64)) for f in (np.mean, np.std))
+    train, test = (
+        {**part, "image": np.asarray(normalize(part["image"], mean, std))}
+        for part in images[:2]
+    )
+    return images._replace(train=train, test=test)
+
+
 def _load_digits() -> ImageData:
     sklearn_datasets = import_optional("sklearn.datasets", "the image set 'digits'")
     digits = sklearn_datasets.load_digits()

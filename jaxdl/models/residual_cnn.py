@@ -17,14 +17,19 @@ Maps = Float[Array, "batch height width channels"]
 
 
 class ResidualBlock(nn.Module):
-    """Adds to `x` two convolutions of 3×3 of it, and then rectifies."""
+    """Adds to `x` two convolutions of 3×3 of it, and then rectifies.
+
+    Without its `shortcut` it is those convolutions alone, for comparison.
+    """
+
+    shortcut: bool = True
 
     @nn.compact
     def __call__(self, x: Maps) -> Maps:
         channels = x.shape[-1]
         y = relu(Conv(channels, 3, padding=1, name="conv1")(x))
         y = Conv(channels, 3, padding=1, name="conv2")(y)
-        return relu(x + y)
+        return relu(x + y if self.shortcut else y)
 
 
 class ResidualCNN(nn.Module):

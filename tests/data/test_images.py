@@ -8,7 +8,7 @@ import tensorflow_datasets as tfds
 import torch
 from sklearn.datasets import load_digits
 
-from jaxdl.data import load_images, normalize
+from jaxdl.data import load_images, normalize, standardize_images
 
 # digits
 
@@ -157,6 +157,18 @@ def test_normalize(rng, mean, std):
 def test_normalize_with_settings_that_do_not_fit(mean, std):
     with pytest.raises(ValueError, match=r"std=|mean="):
         normalize(np.zeros((4, 4, 2)), mean, std)
+
+
+def test_standardize_images(digits):
+    """By the training images' numbers, the test images too."""
+    found = standardize_images(digits)
+    scale = [float(f(digits.train["image"])) for f in (np.mean, np.std)]
+    for part, given in zip(found[:2], digits[:2], strict=True):
+        wanted = normalize(given["image"], *scale)
+        np.testing.assert_allclose(part["image"], wanted, rtol=1e-5, atol=1e-6)
+        assert part["image"].dtype == np.float32
+        np.testing.assert_array_equal(part["label"], given["label"])
+    assert found.class_names == digits.class_names
 
 
 def test_scikit_learn_is_not_installed(monkeypatch):

@@ -8,7 +8,7 @@ import pytest
 
 from jaxdl.models.cnn import SimpleCNN
 from jaxdl.models.inception import InceptionBlock, InceptionCNN
-from jaxdl.models.residual_cnn import ResidualCNN
+from jaxdl.models.residual_cnn import ResidualBlock, ResidualCNN
 from tests.models import torch_images as torch_twins
 from tests.models.learning import accuracy_on_digits
 from tests.models.twins import (
@@ -75,6 +75,14 @@ def test_training_matches_torch(rng, x64, make, make_twin, small):
     net = make_twin(features=math.prod(sizes), classes=3, **small)
     variables = randomised_variables(rng, make(3, **small), data["x"][:1], scale=0.2)
     assert_trains_alike(make(3, **small), net, variables, data, flattened={"fc": sizes})
+
+
+def test_a_block_without_its_shortcut_matches_torch(rng, x64):
+    x = rng.normal(size=(2, 5, 4, 3))
+    block = ResidualBlock(shortcut=False)
+    variables = randomised_variables(rng, block, x)
+    net = torch_twins.ResidualBlock(3, shortcut=False)
+    assert_is_twin(block, net, variables, x)
 
 
 def test_the_courses_block_has_88_channels():

@@ -25,15 +25,16 @@ class SimpleCNN(nn.Module):
 
 
 class ResidualBlock(nn.Module):
-    def __init__(self, channels):
+    def __init__(self, channels, shortcut=True):
         super().__init__()
+        self.shortcut = shortcut
         self.conv1 = nn.Conv2d(channels, channels, kernel_size=3, padding=1)
         self.conv2 = nn.Conv2d(channels, channels, kernel_size=3, padding=1)
 
     def forward(self, x):
         y = F.relu(self.conv1(x))
         y = self.conv2(y)
-        return F.relu(x + y)
+        return F.relu(x + y if self.shortcut else y)
 
 
 class ResidualCNN(nn.Module):
