@@ -74,15 +74,10 @@ def main(config: Config = Config()) -> dict[str, float]:
         state, history = fit(
             TrainState(jnp.int32(0), params, model_state=(), opt_state=()),
             partial(sgd_step, learning_rate=config.learning_rate),
-            images.train,
-            run_key,
-            epochs=config.epochs,
-            batch_size=config.batch_size,
-            eval_step=make_eval_step(measure),
-            held_out={"test": test},
-            callbacks=[run.log],
-            checkpoint_dir=run.checkpoints,
-        )
+            images.train, run_key, epochs=config.epochs, batch_size=config.batch_size,
+            eval_step=make_eval_step(measure), held_out={"test": test},
+            callbacks=[run.log], checkpoint_dir=run.checkpoints,
+        )  # fmt: skip
         guesses = logits_of(state.params, test["image"][:32]).argmax(axis=1)
         grid = show_images(test["image"], test["label"], guesses, names)
         run.save(state.params, curves=curves(history), predictions=grid)

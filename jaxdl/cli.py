@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -87,7 +88,7 @@ def with_config_file(arguments: Sequence[str]) -> list[str]:
       FileNotFoundError: there is no such file.
       ValueError: it is no YAML or JSON, or holds no names with values.
     """
-    for flag, value in zip(arguments, [*arguments[1:], None], strict=True):
+    for flag, value in zip_longest(arguments, arguments[1:]):
         name, _, joined = flag.partition("=")
         if name in ("--config", "--evaluate") and (joined or value):
             path = Path(joined or str(value))

@@ -190,6 +190,12 @@ def test_the_saved_configuration_repeats_the_run(run, tmp_path):
     )
 
 
+def test_no_flags_at_all(run, tmp_path):
+    done = run("experiments.linear_regression_scratch")
+    assert done.returncode == 0, done.stderr
+    assert len(list((tmp_path / "runs" / "linear_regression_scratch").iterdir())) == 1
+
+
 def test_a_run_is_evaluated_with_its_own_settings(run, tmp_path):
     lesson = "experiments.softmax_regression"
     first = ["--image-size", "9", "--epochs", "3", "--run-dir", "first"]
