@@ -445,3 +445,24 @@ def test_images_are_prepared_as_timm_evaluates(rng, name, shorter, size):
     prepared = zoo.preprocess(zoo.default_cfg(name))(image)
     assert prepared.dtype == np.float32
     np.testing.assert_allclose(prepared, expected, atol=1e-5)
+
+
+def test_parameters_of_another_type_compute_in_it():
+    half = zoo.create_model("resnet18", num_classes=3, dtype=jnp.bfloat16, key=KEY)
+    full = zoo.create_model("resnet18", num_classes=3, key=KEY)
+    assert {p.dtype for p in jax.tree.leaves(half.params)} == {jnp.dtype(jnp.bfloat16)}
+    stats = half.model_state["batch_stats"]["bn1"]
+    assert stats["mean"].dtype == stats["var"].dtype == jnp.float32
+    image = jax.random.normal(KEY, (2, 32, 32, 3))
+    ours, expected = (
+        model.module.apply(model.variables, image.astype(dtype), train=False)
+        for model, dtype in ((half, jnp.bfloat16), (full, jnp.float32))
+    )
+    assert ours.dtype == jnp.bfloat16
+    error = abs(ours.astype(jnp.float32) - expected).max()
+    assert 0 < error < 0.05 * abs(expected).max()
+
+
+def test_a_type_that_is_not_floating():
+    with pytest.raises(ValueError, match=r"dtype=.*int32.* is no floating type"):
+        zoo.create_model("resnet18", dtype=jnp.int32, key=KEY)

@@ -38,6 +38,7 @@ def create_model(
     in_chans: int | None = None,
     pretrained: bool = False,
     checkpoint_path: str | Path | None = None,
+    dtype: Any = jnp.float32,
     key: PRNGKeyArray | None = None,
     **unknown: Any,
 ) -> Model:
@@ -54,17 +55,23 @@ def create_model(
     `num_classes=0` leaves the head out: features instead of logits.
 
     Drawn weights have the distribution of `module.init`, but not its values: one draw
-    for all kernels takes a tenth of the time. Parameters are float32; to compute in
-    bfloat16, train with `training.compute_in`.
+    for all kernels takes a tenth of the time.
+
+    Parameters are of the type `dtype`, batch statistics always float32. Inputs of the
+    same type are computed in it: bfloat16 for inference. To train in bfloat16 leave
+    the parameters float32 and use `training.compute_in`.
 
     Raises:
-      ValueError: there is no such model, a number is too small, `key` is missing where
+      ValueError: there is no such model, a number is too small, `dtype` is no floating
+        type, `key` is missing where
         something is drawn, or the weights do not fit or are damaged.
       FileNotFoundError: there is no such file.
       OSError: the weights cannot be fetched; the message says what to bring from where.
       TypeError: there is no such argument.
     """
     _check_arguments(unknown)
+    if not jnp.issubdtype(dtype, jnp.floating):
+        raise ValueError(f"dtype={dtype} is no floating type")
     cfg = default_cfg(name)
     classes = cfg.num_classes if num_classes is None else num_classes
     channels = cfg.input_size[0] if in_chans is None else in_chans
@@ -84,7 +91,8 @@ def create_model(
         variables = draw(key, shapes, cfg)
     else:
         variables = load(checkpoint_path, shapes, cfg, num_classes, in_chans, key)
-    return Model(module, variables.pop("params"), variables, cfg)
+    params = jax.tree.map(lambda p: p.astype(dtype), variables.pop("params"))
+    return Model(module, params, variables, cfg)
 
 
 def _check_arguments(unknown: dict[str, Any]) -> None:
