@@ -173,6 +173,54 @@ CASES = {
         {"apart": (0, 1e-4), "test/accuracy": (0.8, 1), "devices": (1, 64)},
         ("curves", "losses"),
     ),
+    "mnist_mlp": Case(
+        {"epochs": 12, "batch_size": 32, "learning_rate": 0.05, "image_size": 12},
+        {"test/accuracy": (0.8, 0.96), "seen/accuracy": (0.96, 1)},
+        ("curves", "mistakes"),
+    ),
+    "k_fold": Case(
+        {"k": 3, "epochs": 12, "hidden": 32},
+        {
+            "train/accuracy": (0.93, 1),
+            "validation/accuracy": (0.9, 1),
+            "validation/accuracy std": (1e-4, 0.05),
+            "test/accuracy": (0.8, 0.95),
+        },
+        ("folds",),
+    ),
+    "hyperparameter_search": Case(
+        {"tries": 4, "widths": [16], "depths": [1, 2], "epochs": 5},
+        {"best": (0.85, 1), "worst": (0, 0.8), "test/accuracy": (0.75, 1)},
+        ("search",),
+    ),
+    "initialization": Case(
+        {"steps": 200},
+        {
+            "normal, std 0.01: outputs": (0, 1e-15),
+            "normal, std 0.01: gradients": (0, 1e-15),
+            "normal, std 1: outputs": (1e12, 1e20),
+            "normal, std 1: gradients": (1e12, 1e20),
+            "Kaiming normal: outputs": (0.3, 3),
+            "Kaiming normal: gradients": (0.3, 3),
+            "Kaiming normal: loss": (0, 1),
+            "Kaiming normal: spread": (0.1, 1),
+            "PyTorch's default: outputs": (0.1, 1),
+            "PyTorch's default: gradients": (0, 1e-5),
+            "PyTorch's default: loss": (2.2, 2.4),
+            "constant 0.01: spread": (0, 1e-5),
+        },
+        ("initialization",),
+    ),
+    "titanic": Case(
+        {},
+        {"validation/accuracy": (0.65, 0.9), "test/accuracy": (0.7, 0.8)},
+        ("curves", "survival"),
+    ),
+    "otto": Case(
+        {"epochs": 4},
+        {"validation/accuracy": (0.6, 0.72), "test/accuracy": (0.6, 0.72)},
+        ("curves", "confusion"),
+    ),
 }
 
 
@@ -234,6 +282,7 @@ def test_lesson_leaves_its_run_behind(results, name):
         "mlp_scratch",
         "dropout",
         "dropout_scratch",
+        "mnist_mlp",
         "simple_cnn",
         "residual_cnn",
         "inception",
@@ -320,6 +369,33 @@ def test_hello_by_letters_and_at_once(rng, x64):
     assert_trees_match(
         hello_rnn.read(cell, params, x), hello_rnn.read(layer, {"lstm": weights}, x)
     )
+
+
+def test_titanic_reads_kaggles_files(raw_dir, tmp_path):
+    files = {
+        split: str(raw_dir / f"titanic_{split}.csv.gz") for split in ("train", "test")
+    }
+    result = run_lesson("titanic", tmp_path, **files)
+    assert 0.75 <= result["validation/accuracy"] <= 0.9
+    assert "test/accuracy" not in result  # which Kaggle keeps
+    header, *rows = (tmp_path / "submission.csv").read_text().split()
+    assert header == "PassengerId,Survived"
+    assert [row.split(",")[0] for row in rows] == [str(i) for i in range(892, 1310)]
+
+
+@pytest.mark.parametrize("name", ["titanic", "otto"])
+def test_one_of_kaggles_files_alone_is_refused(name, tmp_path):
+    with pytest.raises(ValueError, match="need each other"):
+        run_lesson(name, tmp_path / "run", test="test.csv")
+
+
+def test_otto_writes_probabilities(results):
+    _, directory = results("otto")
+    header, *rows = (directory / "submission.csv").read_text().split()
+    assert header.split(",") == ["id", *(f"Class_{i}" for i in range(1, 10))]
+    values = np.array([row.split(",")[1:] for row in rows], float)
+    assert values.shape == (5000, 9)
+    np.testing.assert_allclose(values.sum(axis=1), 1, atol=1e-6)
 
 
 def test_lenet_measures_a_held_out_share(tmp_path):
