@@ -47,6 +47,19 @@ CASES = {
         {"epochs": 30}, {"test/accuracy": (0.8, 1)}, IMAGES
     ),
     "softmax_regression": Case({"epochs": 30}, {"test/accuracy": (0.8, 1)}, IMAGES),
+    "image_folder": Case(
+        {"epochs": 20}, {"test/accuracy": (0.85, 1)}, ("curves", "batch")
+    ),
+    "fine_tuning": Case(
+        {"epochs": 2},
+        {"head": (0.34, 1), "all": (0.34, 1), "scratch": (0, 1)},
+        ("accuracy",),
+    ),
+    "model_library": Case(
+        {"filter": "resnet18"},
+        {"resnet18": (11.6895, 11.6896), "lost": (0, 0)},
+        ("models", "kernels"),
+    ),
     "lenet": Case(
         {"epochs": 20, "learning_rate": 0.005, "batch_size": 32, "image_size": 16},
         {"test/accuracy": (0.75, 1)},
@@ -439,6 +452,10 @@ def test_the_notes_network_on_diabetes(raw_dir, tmp_path):
     [
         ("softmax_regression_scratch", 0.80, 0.86),
         ("softmax_regression", 0.80, 0.86),
+        ("mlp_scratch", 0.80, 0.86),
+        ("mlp", 0.80, 0.86),
+        ("dropout_scratch", 0.75, 0.86),
+        ("dropout", 0.75, 0.86),
         ("lenet", 0.70, 0.82),
     ],
 )
