@@ -34,6 +34,7 @@ class Case(NamedTuple):
     small: dict[str, Any]
     expected: dict[str, tuple[float, float]]
     figures: tuple[str, ...]
+    slow: bool = False
 
 
 CASES = {
@@ -54,6 +55,7 @@ CASES = {
         {"epochs": 2},
         {"head": (0.34, 1), "all": (0.34, 1), "scratch": (0, 1)},
         ("accuracy",),
+        slow=True,
     ),
     "model_library": Case(
         {"filter": "resnet18"},
@@ -77,6 +79,73 @@ CASES = {
     ),
     "inception": Case(
         LOOP | {"epochs": 4}, {"test/accuracy": (0.5, 1)}, (*IMAGES, "without")
+    ),
+    "residual_variants": Case(
+        {"blocks": ["original", "dense"], "steps": 46},
+        {"original": (0.5, 1), "dense": (0.5, 1)},
+        ("blocks",),
+    ),
+    "convolution": Case(
+        {},
+        {
+            "kernel": (0, 0.02),
+            "by hand": (0, 0),
+            "channels": (0, 1e-5),
+            "1×1": (0, 1e-5),
+            **dict.fromkeys(("valid", "same", "full", "stride 2"), (0, 0)),
+            **dict.fromkeys([f"field of {size}" for size in (5, 6, 14, 16)], (0, 0)),
+        },
+        ("edges", "receptive_fields"),
+    ),
+    "pooling": Case(
+        {},
+        {
+            "corner": (-1, -1),
+            "max, padding=1": (-1, -1),
+            "average, padding=1": (-0.25, -0.25),
+            "average, padding=1, not counted": (-1, -1),
+            **dict.fromkeys(("1d", "3d", "channels"), (0, 0)),
+        },
+        ("pools",),
+    ),
+    "blocks": Case(
+        {},
+        {
+            **dict.fromkeys(("named", "listed", "keyed", "constants"), (0, 0)),
+            "gradient": (0.01, 1e3),
+            "jit": (0, 1e-6),
+        },
+        ("halvings",),
+    ),
+    "parameters": Case(
+        {},
+        {
+            "arrays": (4, 4),
+            "put": (100, 100),
+            "zeroed": (0, 0),
+            "normal": (0.0095, 0.0105),
+            "Xavier": (0.2, (6 / 128) ** 0.5),
+            "own, zeros": (0.45, 0.55),
+            "tied": (0, 1e-5),
+            "frozen": (0, 0),
+            "trained": (1e-6, 10),
+        },
+        ("draws",),
+    ),
+    "custom_layers": Case(
+        {},
+        {
+            "centered": (0, 1e-6),
+            "MyLinear": (0, 15),
+            "weight.data, first": (27, 29),
+            "weight.data": (27, 29),
+        },
+        ("losses",),
+    ),
+    "save_and_load": Case(
+        {},
+        dict.fromkeys(("arrays", "resumed", "inference", "refused"), (1, 1)),
+        ("losses",),
     ),
     "hello_rnn": Case(
         {},
@@ -237,6 +306,12 @@ CASES = {
 }
 
 
+NAMES = [
+    pytest.param(name, marks=pytest.mark.slow) if case.slow else name
+    for name, case in CASES.items()
+]
+
+
 def test_every_lesson_is_tested():
     assert set(lessons()) == set(CASES)
 
@@ -261,17 +336,17 @@ def run_lesson(name, directory, **settings):
     return module.main(replace(config, **settings))
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", NAMES)
 def test_lesson_reaches_what_it_claims(results, name):
     result, _ = results(name)
     for metric, (low, high) in CASES[name].expected.items():
         assert low <= result[metric] <= high
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", NAMES)
 def test_lesson_leaves_its_run_behind(results, name):
     _, directory = results(name)
-    small, _, figures = CASES[name]
+    small, _, figures, _ = CASES[name]
     config = yaml.safe_load((directory / "config.yaml").read_text())
     assert config | small == config
     assert {path.stem for path in directory.glob("*.png")} >= set(figures)
