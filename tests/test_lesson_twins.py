@@ -13,6 +13,7 @@ from flax import linen as nn
 
 from experiments import (
     computational_graph,
+    convolution,
     diabetes,
     dropout,
     dropout_scratch,
@@ -251,3 +252,25 @@ def test_backpropagation_by_hand(rng):
     arguments = [jnp.asarray(rng.normal(size=shape)) for shape in shapes]
     expected = jax.grad(computational_graph.loss, argnums=(0, 1))(*arguments)
     assert_trees_match(computational_graph.backpropagate(*arguments), expected)
+
+
+def test_an_edge_kernel_is_learned_as_by_torch(rng):
+    X, Y = rng.normal(size=(6, 8)), rng.normal(size=(6, 7))
+    weight = rng.normal(size=(1, 2))
+    params = {"weight": jnp.asarray(weight), "bias": jnp.float64(0.3)}
+    for _ in range(20):
+        params = convolution.step(params, *map(jnp.asarray, (X, Y)), 0.01)
+
+    conv = torch.nn.Conv2d(1, 1, (1, 2)).double()
+    with torch.no_grad():
+        conv.weight.copy_(to_torch(weight)[None, None])
+        conv.bias.fill_(0.3)
+    optimizer = torch.optim.SGD(conv.parameters(), 0.01)
+    for _ in range(20):
+        optimizer.zero_grad()
+        ((conv(to_torch(X)[None, None])[0, 0] - to_torch(Y)) ** 2).sum().backward()
+        optimizer.step()
+    np.testing.assert_allclose(
+        params["weight"], conv.weight.detach().numpy()[0, 0], **EXACT
+    )
+    np.testing.assert_allclose(params["bias"], conv.bias.item(), **EXACT)
