@@ -80,8 +80,8 @@ def main(config: Config = Config()) -> dict[str, float]:
         fields[f"{size}×{size} maps see {field}×{field}"] = seen = seen_by(layers, 28)
         result[f"field of {field}"] = int(seen.any(axis=1).sum()) - field
     with open_run("convolution", config) as run:
-        learned = (F.corr2d(X, params["weight"]) + params["bias"]).round(2)
-        edges = show_arrays({"image": X, "edges": Y, "learned": learned}, numbers=True)
+        learned = (F.corr2d(X, params["weight"]) + params["bias"]).round(2) + 0.0
+        edges = show_arrays({"image": X, "edges": Y, "to 0.01": learned}, numbers=True)
         run.save(edges=edges, receptive_fields=show_arrays(fields))
     return result
 
