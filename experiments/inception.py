@@ -3,9 +3,9 @@
     python -m experiments.inception
     python -m experiments.inception --dataset mnist
 
-The 1×1 most. Of the test digits 91.9 % are named; with one branch silenced in a trained
-network, 82.8 % without the 1×1, and 88.6 to 90.8 % without another (seed 0; about 80 s
-on two CPU cores).
+The 1×1 most: 91.9 % of the test digits are named, and with one branch of the trained
+network silenced, 82.8 % without the 1×1 and 88.6 to 90.8 % without another (seed 0;
+about 90 s on two CPU cores). Of MNIST's, 98.7 % are named.
 """
 
 from dataclasses import dataclass
