@@ -33,6 +33,8 @@ def run(tmp_path, monkeypatch, capsys):
         monkeypatch.chdir(tmp_path)
         monkeypatch.setenv("COLUMNS", "100")
         monkeypatch.setattr(sys, "argv", [module, *flags])
+        # Another test may have imported it, of which runpy would warn.
+        monkeypatch.delitem(sys.modules, module, raising=False)
         capsys.readouterr()
         code = 0
         try:
