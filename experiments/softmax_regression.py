@@ -3,7 +3,7 @@
     python -m experiments.softmax_regression --dataset fashion_mnist
 
 82.6 % of Fashion-MNIST's test images (seed 0; 8 s on two CPU cores), 90.3 % of the
-digits' (7 s).
+digits' (8 s).
 """
 
 from dataclasses import dataclass
