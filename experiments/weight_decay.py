@@ -4,7 +4,7 @@
 
 As good as nothing without: the training loss falls to 0 and the test loss stays 220.
 With decay the test loss is 0.019, little below the 0.020 of predicting y's mean: what
-decay prevents is the harm (6 s on two cores). Penalty and decay are the same to the bit.
+decay prevents is the harm (6 s, two cores). Penalty and decay are the same to the bit.
 """
 
 from dataclasses import dataclass
