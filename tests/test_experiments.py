@@ -318,6 +318,12 @@ def test_every_lesson_is_tested():
     assert set(lessons()) == set(CASES)
 
 
+def test_every_lesson_is_listed_with_its_question():
+    page = (Path(__file__).parents[1] / "docs" / "lessons.md").read_text()
+    for name, question in lessons().items():
+        assert f"| `{name}` | {question} |" in page
+
+
 @pytest.fixture(scope="module")
 def results(tmp_path_factory):
     """Runs each lesson once, when its first test asks for it."""
