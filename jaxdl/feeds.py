@@ -161,8 +161,8 @@ def feed_arrays(
         "examples": n,
         "batch_size": batch_size,
         "drop_last": drop_last,
+        "driver": driver,
     }
-    settings |= {"driver": driver}
     return Feed(sizes, parts, lambda epoch, state: measured(state), settings)
 
 
