@@ -11,20 +11,20 @@ from dataclasses import dataclass
 from typing import Literal
 
 import jax
-import jax.numpy as jnp
 import optax
 
 from jaxdl.classification import classification, init_model
 from jaxdl.cli import ask, run_main
 from jaxdl.config import RunConfig
 from jaxdl.data import bundled_names, encode_names, load_names
-from jaxdl.evaluation import predict, spell_likely
+from jaxdl.evaluation import count_confusions, evaluate_run, spell_likely
 from jaxdl.loop import fit
-from jaxdl.metrics import confusion_matrix
 from jaxdl.models.recurrent import RecurrentClassifier
 from jaxdl.plots import curves, show_confusion
 from jaxdl.run import open_run
 from jaxdl.training import init_state, make_eval_step, make_train_step
+
+INPUTS = ("text", "length")  # of the network, in this order
 
 
 @dataclass(frozen=True)
@@ -36,6 +36,8 @@ class Config(RunConfig):
     """a name to classify when all is trained"""
     ask: bool = False
     """then classify names from standard input, one a line, up to an empty line"""
+    evaluate: str | None = None
+    """directory of a run: trains nothing, but measures that run on the test names"""
     cell: Literal["rnn", "gru", "lstm"] = "gru"
     """of the recurrent network"""
     epochs: int = 10
@@ -54,23 +56,20 @@ def main(config: Config = Config()) -> dict[str, float]:
     encode = lambda name: encode_names([name], test["text"].shape[1]).values()
     model = RecurrentClassifier(len(countries), cell=config.cell)
     params, _ = init_model(model, init_key, *encode(config.predict or "Li"))
-    logits_of, eval_fn, loss_fn = classification(model, ("text", "length"))
+    logits_of, eval_fn, loss_fn = classification(model, INPUTS)
+    if config.evaluate:
+        place = config.evaluate
+        return evaluate_run(place, logits_of, params, test, countries, inputs=INPUTS)
     optimizer = optax.adam(config.learning_rate)
     with open_run("name_classifier", config) as run:
         state, history = fit(
-            init_state(params, optimizer),
-            make_train_step(loss_fn, optimizer),
-            data.train,
-            run_key,
-            epochs=config.epochs,
-            batch_size=config.batch_size,
-            eval_step=make_eval_step(eval_fn),
-            held_out={"test": test},
-            callbacks=[run.log],
-            checkpoint_dir=run.checkpoints,
-        )
-        named = predict(logits_of, state.params, (), test["text"], test["length"])
-        counts = confusion_matrix(jnp.asarray(test["label"]), named, len(countries))
+            init_state(params, optimizer), make_train_step(loss_fn, optimizer),
+            data.train, run_key, epochs=config.epochs, batch_size=config.batch_size,
+            eval_step=make_eval_step(eval_fn), held_out={"test": test},
+            callbacks=[run.log], checkpoint_dir=run.checkpoints,
+        )  # fmt: skip
+        trained = logits_of, state.params, ()
+        counts = count_confusions(*trained, test, len(countries), inputs=INPUTS)
         confusion = show_confusion(counts, countries)
         run.save(state.params, curves=curves(history), confusion=confusion)
         result = {name: float(values[-1]) for name, values in history.items()}

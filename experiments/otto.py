@@ -17,9 +17,8 @@ from jaxdl import data
 from jaxdl.classification import classification, init_model
 from jaxdl.cli import run_main
 from jaxdl.config import RunConfig
-from jaxdl.evaluation import predict
+from jaxdl.evaluation import count_confusions
 from jaxdl.loop import fit
-from jaxdl.metrics import confusion_matrix
 from jaxdl.models.mlp import MLP
 from jaxdl.plots import curves, show_confusion
 from jaxdl.run import open_run
@@ -75,8 +74,8 @@ def main(config: Config = Config()) -> dict[str, float]:
         if test.label is not None:
             right = probabilities.argmax(axis=1) == test.label
             result["test/accuracy"] = float(right.mean())
-        named = predict(logits_of, state.params, (), validation["x"])
-        counts = confusion_matrix(jnp.asarray(validation["label"]), named, 9)
+        trained = logits_of, state.params, ()
+        counts = count_confusions(*trained, validation, 9, inputs=("x",))
         confusion = show_confusion(counts, data.OTTO.classes)
         run.save(state.params, curves=curves(history), confusion=confusion)
         print(

@@ -26,12 +26,14 @@ def evaluate_run(
     test: dict[str, np.ndarray],
     class_names: Sequence[str],
     model_state: PyTree = (),
+    *,
+    inputs: Sequence[str] = ("image",),
 ) -> dict[str, float]:
     """Measures the best parameters of a run, or the last where none were watched for.
 
     Prints the accuracy and the confusion matrix, and draws the matrix as
     `confusion.png` in the directory of the run. `params` and `model_state` tell the
-    shapes; `test` holds "image" and "label".
+    shapes; `test` holds "label" and the `inputs`, in the order that `logits_of` takes.
 
     Returns:
       {"test/accuracy": share of right answers}.
@@ -42,12 +44,12 @@ def evaluate_run(
     """
     directory = Path(directory)
     trained = load_trained(directory / "checkpoints", params, model_state)
-    predictions = predict(logits_of, trained.params, trained.model_state, test["image"])
-    counts = np.asarray(
-        confusion_matrix(jnp.asarray(test["label"]), predictions, len(class_names))
-    )
-    accuracy = float(np.trace(counts) / len(predictions))
-    print(f"step {trained.step}: {accuracy:.1%} of {len(predictions)} test images")
+    counts = count_confusions(
+        logits_of, trained.params, trained.model_state, test, len(class_names),
+        inputs=inputs,
+    )  # fmt: skip
+    accuracy = float(np.trace(counts) / counts.sum())
+    print(f"step {trained.step}: {accuracy:.1%} of {counts.sum()} test examples")
     print(spell_confusion(counts, class_names))
     figure = directory / "confusion.png"
     show_confusion(counts, class_names).savefig(figure, dpi=150)
@@ -65,6 +67,22 @@ def predict(
         for i in range(0, len(inputs[0]), BATCH)
     )
     return jnp.concatenate([best(params, model_state, *part) for part in parts])
+
+
+def count_confusions(
+    logits_of: LogitsOf,
+    params: PyTree,
+    model_state: PyTree,
+    test: dict[str, np.ndarray],
+    num_classes: int,
+    *,
+    inputs: Sequence[str] = ("image",),
+) -> Int[np.ndarray, "classes classes"]:
+    """Counts examples by their true class, the row, and the one that is predicted."""
+    arrays = [test[name] for name in inputs]
+    predictions = predict(logits_of, params, model_state, *arrays)
+    labels = jnp.asarray(test["label"])
+    return np.asarray(confusion_matrix(labels, predictions, num_classes))
 
 
 def spell_confusion(

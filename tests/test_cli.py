@@ -204,7 +204,7 @@ def test_a_run_is_evaluated_with_its_own_settings(run, tmp_path):
     assert run(lesson, *first).returncode == 0
     done = run(lesson, "--evaluate", "first")
     assert done.returncode == 0, done.stderr
-    assert "% of 360 test images" in done.stdout
+    assert "% of 360 test examples" in done.stdout
     done = run(lesson, "--evaluate=second")
     assert done.returncode == 2
     assert "error: --evaluate second/config.yaml is no file" in done.stderr

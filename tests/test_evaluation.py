@@ -6,7 +6,7 @@ import pytest
 from flax import linen as nn
 
 from jaxdl.classification import classification, init_model
-from jaxdl.evaluation import evaluate_run, predict
+from jaxdl.evaluation import count_confusions, evaluate_run, predict
 from jaxdl.layers import BatchNorm, Dropout, Linear, Sequential
 from jaxdl.loop import Watch, fit
 from jaxdl.resume import load_trained
@@ -88,17 +88,22 @@ def test_predictions_are_those_of_one_batch(rng, monkeypatch):
     np.testing.assert_array_equal(ours, (images @ params).argmax(axis=1))
 
 
-def test_a_model_of_several_inputs(rng, monkeypatch):
+class Difference(nn.Module):
+    @nn.compact
+    def __call__(self, x, y):
+        return Linear(3)(x - 2 * y)
+
+
+@pytest.fixture
+def pairs(rng):
+    x, y = (jnp.asarray(rng.normal(size=(10, 2)), jnp.float32) for _ in "xy")
+    return {"y": y, "x": x, "label": jnp.asarray(rng.integers(3, size=10))}
+
+
+def test_a_model_of_several_inputs(pairs, monkeypatch):
     """Named in a batch, in the order in which the module takes them."""
     monkeypatch.setattr("jaxdl.evaluation.BATCH", 4)
-
-    class Difference(nn.Module):
-        @nn.compact
-        def __call__(self, x, y):
-            return Linear(3)(x - 2 * y)
-
-    x, y = (jnp.asarray(rng.normal(size=(10, 2)), jnp.float32) for _ in "xy")
-    data = {"y": y, "x": x, "label": jnp.asarray(rng.integers(3, size=10))}
+    data, x, y = pairs, pairs["x"], pairs["y"]
     params, _ = init_model(Difference(), KEY, x, y)
     functions = classification(Difference(), ("x", "y"))
     logits = Difference().apply({"params": params}, x, y)
@@ -109,6 +114,26 @@ def test_a_model_of_several_inputs(rng, monkeypatch):
     np.testing.assert_allclose(means["accuracy"], hits.mean(), rtol=1e-6)
     predictions = predict(functions.logits_of, params, (), np.asarray(x), np.asarray(y))
     np.testing.assert_array_equal(predictions, logits.argmax(axis=1))
+
+
+def test_a_run_of_several_inputs_is_measured(pairs, tmp_path, capsys):
+    optimizer, examples = optax.sgd(0.5), (pairs["x"], pairs["y"])
+    params, _ = init_model(Difference(), KEY, *examples)
+    logits_of, _, loss_fn = classification(Difference(), ("x", "y"))
+    state, _ = fit(
+        init_state(params, optimizer), make_train_step(loss_fn, optimizer), pairs, KEY,
+        epochs=2, batch_size=5, checkpoint_dir=tmp_path / "checkpoints", show=False,
+    )  # fmt: skip
+    test, inputs = jax.tree.map(np.asarray, pairs), ("x", "y")
+    result = evaluate_run(tmp_path, logits_of, params, test, "abc", inputs=inputs)
+    predicted = logits_of(state.params, (), *examples).argmax(axis=1)
+    right = float(jnp.mean(predicted == pairs["label"]))
+    assert result["test/accuracy"] == pytest.approx(right)
+    assert "of 10 test examples" in capsys.readouterr().out
+    counts = count_confusions(logits_of, state.params, (), test, 3, inputs=inputs)
+    for label, name in np.ndindex(3, 3):
+        both = (pairs["label"] == label) & (predicted == name)
+        assert counts[label, name] == both.sum()
 
 
 def test_dropout_and_batch_norm_are_in_the_mode_of_each_function(data):

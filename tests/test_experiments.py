@@ -382,6 +382,7 @@ def test_lesson_leaves_its_run_behind(results, name):
         "simple_cnn",
         "residual_cnn",
         "inception",
+        "name_classifier",
     ],
 )
 def test_a_run_is_measured_again_without_training(results, capsys, name):
