@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Array, PRNGKeyArray, PyTree
 
 from jaxdl.feeds import BatchStream, HeldOut, open_feed
-from jaxdl.progress import is_due, reporting, spell
+from jaxdl.progress import Show, is_due, reporting, spell
 from jaxdl.resume import (
     Progress,
     Record,
@@ -96,7 +96,8 @@ def fit(
     checkpoint_dir: str | Path | None = None,
     save_seconds: float | int = 30,
     workers: int = 0,
-    show: bool = True,
+    show: Show = True,
+    name: str = "",
 ) -> tuple[TrainState, History]:
     """Trains until `epochs` passes over `data`, or `steps`, are done, counted from 0.
 
@@ -118,6 +119,9 @@ def fit(
     save is `save_seconds` old and at its end: `latest`, and `best` if there is a
     `watch`. If it is killed, the same call goes on from the last save and ends with the
     same bits.
+
+    A program that trains several models gives the `name` of each, which stands before
+    what is shown. With `show="bar"` that is a bar on a terminal and nothing else.
 
     `driver` is "loop" (a Python loop of steps), "scan" (one program for some 100 steps
     of an epoch), "run" (one program for all the epochs) or "auto", which takes the one
@@ -169,7 +173,7 @@ def fit(
             saves.save(Progress(state, finished, met), now=now)
 
     state = jax.tree.map(jnp.copy, jax.device_put(state))  # steps are given theirs
-    with reporting(last_step, show=show) as report, finishing(saves):
+    with reporting(last_step, show=show, name=name) as report, finishing(saves):
         report.advance(int(state.step), "compiling")
         if restored:
             report.line(_resumed(int(state.step), done + 1, unsaved))

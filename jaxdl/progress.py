@@ -2,9 +2,11 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
+
+Show = bool | Literal["bar"]
 
 LINES = 20
 """how many lines a run prints at most, however many epochs it has"""
@@ -18,19 +20,21 @@ class Report(NamedTuple):
 
 
 @contextmanager
-def reporting(total: int, *, show: bool = True) -> Iterator[Report]:
+def reporting(total: int, *, show: Show = True, name: str = "") -> Iterator[Report]:
     """Shows the progress of `total` steps: rate, time left, and the newest numbers.
 
-    Where standard output is no terminal there is no bar and `line` prints; with
-    `show=False` nothing is shown at all.
+    Where standard output is no terminal there is no bar and `line` prints. With
+    `show="bar"` there are no lines, and the bar goes at its end; with `show=False`
+    nothing is shown at all. A `name` stands before what is shown.
     """
     # Not at the top: a training step can be imported without a terminal library.
     from rich.console import Console
 
-    console = Console()
+    console, before = Console(), f"{name}  " if name else ""
+    nothing = lambda text: None
     if not show or not console.is_terminal:
-        line = (lambda text: print(text, flush=True)) if show else (lambda text: None)
-        yield Report(lambda steps, text: None, line)
+        write = lambda text: print(before + text, flush=True)
+        yield Report(lambda steps, text: None, write if show is True else nothing)
         return
 
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
@@ -42,21 +46,20 @@ def reporting(total: int, *, show: bool = True) -> Iterator[Report]:
         TimeRemainingColumn(),
         TextColumn(
             "{task.fields[rate]}{task.description}",
+            markup=False,
             table_column=Column(no_wrap=True, overflow="ellipsis"),
         ),
     )
-    with Progress(*columns, console=console) as progress:
-        task = progress.add_task("compiling", total=total, rate="")
+    with Progress(*columns, console=console, transient=show == "bar") as progress:
+        task = progress.add_task(f"{before}compiling", total=total, rate="")
 
         def advance(steps: int, text: str) -> None:
             speed = progress.tasks[0].speed
             rate = f"{speed:.0f} steps/s  " if speed else ""
-            progress.update(task, advance=steps, description=text, rate=rate)
+            progress.update(task, advance=steps, description=before + text, rate=rate)
 
-        yield Report(
-            advance,
-            lambda text: console.print(text, highlight=False, markup=False),
-        )
+        write = lambda text: console.print(before + text, highlight=False, markup=False)
+        yield Report(advance, write if show is True else nothing)
 
 
 def is_due(epoch: int, epochs: int) -> bool:

@@ -48,10 +48,21 @@ class Run:
         Each split is a TensorBoard run of its own and shares its tags with the others,
         which puts "train/loss" and "test/loss" into one chart.
         """
+        self._write(epoch, record)
+
+    def log_as(self, model: str) -> Callable[[int, Any, dict[str, Any]], None]:
+        """Returns the `log` of one of several models that a run trains.
+
+        "train/loss" is then the number "loss" of the TensorBoard run "<model>/train":
+        one chart shows the losses of all models.
+        """
+        return lambda epoch, state, record: self._write(epoch, record, f"{model}/")
+
+    def _write(self, epoch: int, record: dict[str, Any], parent: str = "") -> None:
         for name, value in record.items():
             split, tag = name.split("/", 1)
             if np.ndim(value) == 0:
-                self.events(split, epoch).scalar(tag, float(value), epoch)
+                self.events(parent + split, epoch).scalar(tag, float(value), epoch)
 
     def log_parameters(self, epoch: int, state: Any, record: dict[str, Any]) -> None:
         """Writes a histogram of each parameter: another callback for `fit`."""

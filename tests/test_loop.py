@@ -148,6 +148,24 @@ def test_lines_are_printed_where_there_is_no_terminal(run, capsys):
     assert lines[0].startswith("epoch 1/3  train loss ")
 
 
+def test_the_name_of_a_model_stands_before_its_lines(run, capsys):
+    train(run, show=True, name="decay")
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split("  ")[:2] for line in lines] == [
+        ["decay", f"epoch {epoch}/3"] for epoch in (1, 2, 3)
+    ]
+
+
+def test_a_bar_alone_is_no_lines(run, capsys, monkeypatch):
+    train(run, show="bar", name="[decay]")
+    assert not capsys.readouterr().out
+    monkeypatch.setenv("FORCE_COLOR", "1")  # as a terminal, for rich
+    train(run, show="bar", name="[decay]")
+    said = capsys.readouterr().out
+    assert "[decay]  epoch 3/3  loss " in said
+    assert "train loss" not in said
+
+
 def test_many_epochs_print_about_twenty_lines(run, capsys):
     train(run, epochs=50, show=True)
     lines = capsys.readouterr().out.splitlines()

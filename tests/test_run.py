@@ -98,6 +98,21 @@ def test_tensorboard_reads_the_curves(here):
         ]
 
 
+def test_the_curves_of_several_models_share_a_chart(here):
+    """Their logs differ and their tags are the same, while the run is still open."""
+    with open_run("lesson", Config()) as run:
+        for model, loss in {"head": 2.0, "all of it": 1.0}.items():
+            log = run.log_as(model)
+            log(1, None, {"train/loss": loss, "test/loss": 3 * loss})
+            log(2, None, {"train/loss": loss / 2, "test/loss": loss})
+            for split, expected in {
+                "train": [loss, loss / 2],
+                "test": [3 * loss, loss],
+            }.items():
+                events = EventAccumulator(str(run.directory / model / split)).Reload()
+                assert [e.value for e in events.Scalars("loss")] == expected
+
+
 @pytest.mark.slow
 def test_tensorboard_serves_the_curves(here):
     """The program itself, asked as a browser asks it."""
