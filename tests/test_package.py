@@ -97,7 +97,7 @@ ALLOWED = {
     "config": LEAVES,
     "determinism": LEAVES,
     "progress": LEAVES,
-    "plots": LEAVES,
+    "plots": {"plots"},
     "checkpoint": LEAVES,
     "training": LEAVES,
     "data": {"data"},

@@ -13,6 +13,7 @@ from jaxdl.plots import (
     show_arrays,
     show_confusion,
     show_images,
+    sweep_figure,
 )
 
 NAMES = ("shirt", "coat", "bag")
@@ -65,6 +66,87 @@ def test_a_loss_of_many_sizes_is_drawn_on_a_log_axis():
     assert (falling.get_yscale(), level.get_yscale()) == ("log", "linear")
 
 
+def test_a_split_has_one_colour_in_all_charts():
+    history = {"train/loss": np.ones(3), "test/loss": np.ones(3)}
+    loss, accuracy = curves(history | {"test/accuracy": np.ones(3)}).axes
+    assert accuracy.lines[0].get_color() == loss.lines[1].get_color()
+
+
+def test_models_have_colours_and_their_splits_styles():
+    names = "a train/loss", "a test/loss", "b train/loss", "b test/loss"
+    figure = curves({name: np.ones(3) for name in names})
+    lines = figure.axes[0].lines
+    assert [line.get_linestyle() for line in lines] == ["-", "--", "-", "--"]
+    colours = [line.get_color() for line in lines]
+    assert colours[0] == colours[1] != colours[2] == colours[3]
+    [legend] = figure.legends  # beside the charts, where it hides no line
+    assert [text.get_text() for text in legend.get_texts()] == [
+        "a train", "a test", "b train", "b test",
+    ]  # fmt: skip
+
+
+def test_a_legend_of_many_lines_stands_beside_the_chart():
+    few, many = (
+        line_chart({f"line {i}": ([0, 1], [i, 1]) for i in range(n)}) for n in (2, 9)
+    )
+    for figure in (few, many):
+        figure.canvas.draw()
+    inside, outside = (
+        figure.axes[0].get_legend().get_window_extent().x0
+        < figure.axes[0].get_window_extent().x1
+        for figure in (few, many)
+    )
+    assert (inside, outside) == (True, False)
+
+
+def ticks(axes, which="x"):
+    axes.figure.canvas.draw()
+    return [label.get_text() for label in getattr(axes, f"get_{which}ticklabels")()]
+
+
+def test_whole_numbers_have_whole_ticks():
+    whole, parts = (
+        ticks(line_chart({"y": (x, np.ones(4))}).axes[0])
+        for x in (range(4), np.arange(4) / 2)
+    )
+    assert not any("." in label for label in whole)
+    assert any("." in label for label in parts)
+
+
+def test_log_axes_of_few_decades_are_written_out():
+    [axes] = line_chart({"y": ([0, 1], [20, 350])}, yscale="log").axes
+    assert {"20", "50", "100", "200"} <= set(ticks(axes, "y"))
+    [axes] = line_chart({"y": ([0, 1], [0.6, 0.9])}, yscale="log").axes
+    assert {"0.6", "0.7", "0.8", "0.9"} <= set(ticks(axes, "y"))
+
+
+@pytest.mark.parametrize(
+    ("values", "shown"),
+    [
+        ([1, 2, 3], {"1", "2", "3"}),
+        ([16, 64], {"16", "64"}),
+        ([8, 16, 32, 64, 128, 256], {"8", "16", "32", "64", "128", "256"}),
+    ],
+)
+def test_a_sweep_has_ticks_at_whole_settings(values, shown):
+    n = len(values)
+    [axes] = sweep_figure({"width": np.array(values)}, {"a": np.ones((n, 2))}, "a").axes
+    assert set(ticks(axes)) == shown
+
+
+@pytest.mark.parametrize("values", [range(1, 19), [1, 2, 19], range(1, 40)])
+def test_a_sweep_of_many_whole_settings_has_some_whole_ticks(values):
+    n = len(values)
+    [axes] = sweep_figure({"width": np.array(values)}, {"a": np.ones((n, 2))}, "a").axes
+    assert not any("." in label for label in ticks(axes))
+
+
+def test_a_sweep_of_fractions_has_ticks_of_fractions():
+    x = np.array([0.5, 1.0, 1.5])
+    [axes] = sweep_figure({"rate": x}, {"a": np.ones((3, 2))}, "a").axes
+    assert any("." in label for label in ticks(axes))
+
+
 def test_more_predictions_than_images(examples):
     with pytest.raises(ValueError, match="5 images have 5 labels and 6 to show"):
         show(examples, np.zeros(6, int))
@@ -83,6 +165,11 @@ def test_predictions_are_green_or_red_with_the_truth(examples):
     shown = titles(show(examples, np.array([0, 2, 2])))
     assert [t.get_text() for t in shown] == ["shirt", "bag\n(is coat)", "bag"]
     assert [to_hex(t.get_color()) for t in shown] == [RIGHT, WRONG, RIGHT]
+
+
+def test_a_grid_of_predictions_counts_those_that_are_right(examples):
+    assert show(examples, np.array([0, 2, 2])).get_suptitle() == "2 of 3 named right"
+    assert not show(examples).get_suptitle()
 
 
 @pytest.mark.parametrize("channels", [1, 3])
@@ -135,6 +222,10 @@ def test_arrays_are_shown_with_their_numbers():
     np.testing.assert_array_equal(b.images[0].get_array().mask, [[1, 0], [0, 0]])
     assert b.images[0].get_clim() == (0, 4)
     figure.canvas.draw()
+
+
+def test_arrays_can_have_a_title():
+    assert show_arrays(ARRAYS, title="two").get_suptitle() == "two"
 
 
 def test_arrays_without_numbers_fill_rows():
