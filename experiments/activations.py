@@ -21,7 +21,7 @@ from jaxdl.plots import draw_lines
 from jaxdl.run import open_run
 
 ACTIVATIONS = {"sigmoid": sigmoid, "tanh": tanh, "ReLU": relu, "leaky ReLU": leaky_relu}
-STYLES = "-C0", "-C1", "-C2", "--C3"
+STYLES = "-", "-", "-", "k--"
 
 
 @dataclass(frozen=True)

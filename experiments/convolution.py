@@ -3,7 +3,7 @@
     python -m experiments.convolution
 
 In 20 steps [1, -1] is learned as [0.997, -0.996]. LeNet's last maps are 4×4, and each
-entry depends on 16×16 pixels (seed 0; 10 s on two CPU cores).
+of their entries depends on 16×16 pixels (seed 0; 10 s on two CPU cores).
 """
 
 from dataclasses import dataclass
@@ -60,7 +60,7 @@ def main(config: Config = Config()) -> dict[str, float]:
     off = lambda a, b: float(jnp.abs(a - b).max())
     X, K = jnp.ones((6, 8)).at[:, 2:6].set(0), jnp.array([[1.0, -1.0]])
     Y = F.corr2d(X, K)
-    params = {"weight": jax.random.normal(keys[0], (1, 2)), "bias": 0.0}
+    params, fields = {"weight": jax.random.normal(keys[0], (1, 2)), "bias": 0.0}, {}
     for _ in range(config.steps):
         params = step(params, X, Y, learning_rate=0.01)
     result = {"by hand": off(by_hand(X, K), Y), "kernel": off(params["weight"], K)}
@@ -74,15 +74,15 @@ def main(config: Config = Config()) -> dict[str, float]:
         size = len(F.conv2d(image, kernel, **setting))
         result[name] = size - F.output_size(5, [F.Window(3, **setting)])
         print(f"{name}: 5×5 pixels become {size}×{size}")
-    fields = {}
     for layers in (LENET[:depth] for depth in range(1, 5)):
         size, field = F.output_size(28, layers), F.receptive_field(layers)
         fields[f"{size}×{size} maps see {field}×{field}"] = seen = seen_by(layers, 28)
         result[f"field of {field}"] = int(seen.any(axis=1).sum()) - field
     with open_run("convolution", config) as run:
         learned = (F.corr2d(X, params["weight"]) + params["bias"]).round(2) + 0.0
-        edges = show_arrays({"image": X, "edges": Y, "to 0.01": learned}, numbers=True)
-        run.save(edges=edges, receptive_fields=show_arrays(fields))
+        edges = {"image": X, "edges": Y, "by what was learned": learned}
+        fields = show_arrays(fields, title="paths from each pixel to the map's middle")
+        run.save(edges=show_arrays(edges, numbers=True), receptive_fields=fields)
     return result
 
 

@@ -43,7 +43,7 @@ class DataLinear(nn.Module):
         return relu(x @ jax.lax.stop_gradient(weight) + jax.lax.stop_gradient(bias))
 
 
-def train(layer, key, config):
+def train(layer, key, **settings):
     """Fits two layers to what two others make of 64 features; returns the losses."""
     net, keys = Sequential([layer(8), layer(1)]), jax.random.split(key, 4)
     x = jax.random.normal(keys[0], (200, 64))
@@ -55,8 +55,8 @@ def train(layer, key, config):
 
     optimizer, params = sgd(0.001), net.init(keys[2], x)["params"]
     step, data = make_train_step(loss_fn, optimizer), {"x": x, "y": y}
-    settings = {"epochs": config.epochs, "batch_size": 20, "show": False}
-    _, history = fit(init_state(params, optimizer), step, data, keys[3], **settings)
+    start, settings = init_state(params, optimizer), settings | {"batch_size": 20}
+    _, history = fit(start, step, data, keys[3], **settings)
     return history["train/loss"]
 
 
@@ -74,11 +74,13 @@ def main(config: Config = Config()) -> dict[str, float]:
         print(f"{name} gives {y.shape} by {shapes}")
         result[name] = float(abs(y.mean()))
     history, kinds = {}, {"MyLinear": own.MyLinear, "weight.data": DataLinear}
-    for name, layer in kinds.items():
-        losses = history[f"{name}/loss"] = train(layer, key, config)
-        result |= {f"{name}, first": losses[0].item(), name: losses[-1].item()}
-        print(f"{name}: a loss of {losses[0]:.1f}, then {losses[-1]:.1f}")
     with open_run("custom_layers", config) as run:
+        for name, layer in kinds.items():
+            told = {"name": name, "callbacks": [run.log_as(name)], "show": "bar"}
+            losses = train(layer, key, epochs=config.epochs, **told)
+            history[f"{name}/loss"] = losses
+            result |= {f"{name}, first": losses[0].item(), name: losses[-1].item()}
+            print(f"{name}: a loss of {losses[0]:.1f}, then {losses[-1]:.1f}")
         run.save(losses=curves(history))
     return result
 

@@ -8,7 +8,6 @@ DataParallel normalises on each device by its own batch; here by that of all dev
 """
 
 from dataclasses import dataclass
-from functools import partial
 
 import jax
 import numpy as np
@@ -66,23 +65,24 @@ def main(config: Config = Config()) -> dict[str, float]:
     params, model_state = init_model(MODEL, init_key, images.train["image"][:1])
     _, eval_fn, loss_fn = classification(MODEL)
     optimizer = optax.sgd(config.learning_rate)
-    start = init_state(params, optimizer, model_state)
     step, measure = make_train_step(loss_fn, optimizer), make_eval_step(eval_fn)
-    settings = {"epochs": config.epochs, "batch_size": size, "eval_step": measure}
-    settings["held_out"] = {"test": images.test}
-    train = partial(fit, start, data=images.train, key=run_key, **settings)
+    ways = {"one device": step, f"{mesh.size} devices": shard_step(step, mesh)}
+    trained, lines, epochs = [], {}, range(1, 1 + config.epochs)
     with open_run("data_parallel", config) as run:
-        alone, one = train(train_step=step)
-        together, many = train(train_step=shard_step(step, mesh), callbacks=[run.log])
-        epochs, lines = range(1, 1 + config.epochs), {}
-        lines["one device"] = epochs, one["train/loss"]
-        lines[f"{mesh.size} devices"] = epochs, many["train/loss"], "o"
+        for name, train_step in ways.items():
+            state, history = fit(
+                init_state(params, optimizer, model_state), train_step, images.train,
+                run_key, epochs=config.epochs, batch_size=size, eval_step=measure,
+                held_out={"test": images.test}, name=name, callbacks=[run.log_as(name)],
+            )  # fmt: skip
+            trained.append(state.params)
+            lines[name] = epochs, history["train/loss"], "o" if lines else "-"
         losses = line_chart(lines, xlabel="epoch", ylabel="training loss")
-        run.save(together.params, losses=losses, curves=curves(many))
+        run.save(state.params, losses=losses, curves=curves(history))
     gap = lambda a, b: abs(np.asarray(a) - np.asarray(b)).max().item()
-    apart = max(jax.tree.leaves(jax.tree.map(gap, alone.params, together.params)))
+    apart = max(jax.tree.leaves(jax.tree.map(gap, *trained)))
     print(f"{mesh.size} devices and one: parameters {apart:.1g} apart at most")
-    accuracy = many["test/accuracy"][-1].item()
+    accuracy = history["test/accuracy"][-1].item()
     return {"devices": mesh.size, "apart": apart, "test/accuracy": accuracy}
 
 

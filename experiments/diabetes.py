@@ -69,17 +69,18 @@ def main(config: Config = Config()) -> dict[str, float]:
     params = jax.jit(MODEL.init)(keys[1], train["x"])["params"]
     settings = {"epochs": config.epochs, "batch_size": config.batch_size}
     settings |= {"eval_step": make_eval_step(eval_fn), "held_out": {"test": test}}
+    ways = {"descent": optax.sgd(rate), "adam": optax.adam(rate)}
     with open_run("diabetes", config) as run:
-        for way, by in {"": optax.sgd(rate), "adam ": optax.adam(rate)}.items():
-            step, start = make_train_step(loss_fn, by), init_state(params, by)
+        for way, optimizer in ways.items():
+            start = init_state(params, optimizer)
+            step = make_train_step(loss_fn, optimizer)
+            settings |= {"name": way, "callbacks": [run.log_as(way)]}
             state, metrics = fit(start, step, train, keys[2], **settings)
-            history |= {way + name: values for name, values in metrics.items()}
-        for i in range(config.epochs):
-            run.log(i + 1, state, {name: values[i] for name, values in history.items()})
+            history |= {f"{way} {name}": values for name, values in metrics.items()}
         run.save(state.params, curves=curves(history))
     result = {name: values[-1].item() for name, values in history.items()}
     larger = result["larger"] = max(data["y"].mean(), 1 - data["y"].mean()).item()
-    descent, adam = result["test/accuracy"], result["adam test/accuracy"]
+    descent, adam = result["descent test/accuracy"], result["adam test/accuracy"]
     print(f"{larger:.1%} are of the larger class; right about the test set's are")
     print(f"gradient descent for {descent:.1%} and Adam for {adam:.1%}")
     return result

@@ -48,15 +48,16 @@ def main(config: Config = Config()) -> dict[str, float]:
     digits = load_images("digits", size=16)
     create = lambda **settings: zoo.create_model("resnet18", in_chans=1, **settings)
 
-    def train(model, optimizer, data, test, epochs, batch_size, body=True):
+    def train(run, name, model, optimizer, data, test, epochs, batch_size):
         _, eval_fn, loss_fn = classification(model.module)
-        if not body:  # its batch norm evaluates, too
+        if name == "head":  # the body's batch norm evaluates, too
             loss_fn = lambda *a: (eval_fn(*a[:3])["loss"].mean(), (a[1], {}))
         state = init_state(model.params, optimizer, model.model_state)
         return fit(
             state, make_train_step(loss_fn, optimizer), data, run_key,
             epochs=epochs, batch_size=batch_size,
             eval_step=make_eval_step(eval_fn), held_out={"test": test},
+            name=name, callbacks=[run.log_as(name)],
         )  # fmt: skip
 
     with open_run("fine_tuning", config) as run:
@@ -64,7 +65,7 @@ def main(config: Config = Config()) -> dict[str, float]:
         if weights is None:
             model = create(num_classes=7, key=create_key)
             parts = [select(part, range(7)) for part in digits[:2]]
-            state, _ = train(model, whole, *parts, 6, 64)
+            state, _ = train(run, "seven digits", model, whole, *parts, 6, 64)
             weights = run.directory / "resnet18.safetensors"
             model = model._replace(params=state.params, model_state=state.model_state)
             write_weights(weights, to_state_dict(model.variables))
@@ -77,10 +78,9 @@ def main(config: Config = Config()) -> dict[str, float]:
         ways["scratch"] = create(num_classes=3, key=head_key), whole
         shares = {}
         for name, (model, optimizer) in ways.items():
-            print(f"{name}:")
-            settings = new, test, config.epochs, 60, name != "head"
-            curve = train(model, optimizer, *settings)[1]["test/accuracy"]
-            shares[name] = np.arange(config.epochs) + 1, curve
+            settings = new, test, config.epochs, 60
+            _, history = train(run, name, model, optimizer, *settings)
+            shares[name] = np.arange(config.epochs) + 1, history["test/accuracy"]
         run.save(accuracy=line_chart(shares, xlabel="step", ylabel="test accuracy"))
     return {name: float(values[-1]) for name, (_, values) in shares.items()}
 

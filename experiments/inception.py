@@ -71,7 +71,9 @@ def main(config: Config = Config()) -> dict[str, float]:
 
         figure = Figure(figsize=(6, 2.8), layout="constrained")
         axes = figure.subplots()
-        axes.barh([*BRANCHES], [result[f"without {branch}"] for branch in BRANCHES])
+        shares = [result[f"without {branch}"] for branch in BRANCHES]
+        bars = axes.barh([*BRANCHES], shares, color="#56B4E9")
+        axes.bar_label(bars, fmt="{:.1%}", label_type="center")
         axes.axvline(result["test/accuracy"], color="black", linestyle="--")
         axes.set(xlabel="test accuracy (dashed: of all four)", ylabel="silenced branch")
         guesses = predict(logits_of, state.params, (), test["image"][:32])

@@ -64,24 +64,24 @@ def main(config: Config = Config()) -> dict[str, float]:
     default, _ = init_model(model, key, data["image"][:1])
     figure, result = Figure(figsize=(12, 4.4), layout="constrained"), {}
     charts = figure.subplots(1, 3)
-    for method, (draw, colour) in METHODS.items():
-        drawn = {"*/kernel": draw, "*/bias": init.zeros} if draw else {}
-        params = initialize(key, default, drawn)
-        params, (outputs, grads, losses) = jax.lax.scan(step, params, take(data, rows))
-        for axes, line in zip(charts, (outputs[0], grads[0], losses), strict=True):
-            axes.plot(1 + jnp.arange(len(line)), line, color=colour, label=method)
-        result |= {
-            f"{method}: outputs": float(outputs[0, -2] / outputs[0, 0]),
-            f"{method}: gradients": float(grads[0, 0] / grads[0, -2]),
-            f"{method}: loss": float(losses[-1]),
-            f"{method}: spread": float(params["layer01"]["kernel"].std(axis=1).max()),
-        }
-    print(*(f"{name} {value:.3g}" for name, value in result.items()), sep="\n")
     charts[0].set(xlabel="layer", ylabel="mean |output|", yscale="log")
     charts[1].set(xlabel="layer", ylabel="mean |gradient by biases|", yscale="log")
     charts[2].set(xlabel="step", ylabel="training loss", ylim=(0, 4))
-    figure.legend(*axes.get_legend_handles_labels(), loc="outside lower left", ncols=7)
     with open_run("initialization", config) as run:
+        for method, (draw, colour) in METHODS.items():
+            drawn = {"*/kernel": draw, "*/bias": init.zeros} if draw else {}
+            params = initialize(key, default, drawn)
+            after, (outputs, grads, loss) = jax.lax.scan(step, params, take(data, rows))
+            for i, value in enumerate(loss.tolist(), 1):
+                run.log_as(method)(i, None, {"train/loss": value})
+            for axes, line in zip(charts, (outputs[0], grads[0], loss), strict=True):
+                axes.plot(1 + jnp.arange(len(line)), line, color=colour, label=method)
+            result[f"{method}: outputs"] = float(outputs[0, -2] / outputs[0, 0])
+            result[f"{method}: gradients"] = float(grads[0, 0] / grads[0, -2])
+            result[f"{method}: loss"] = float(loss[-1])
+            result[f"{method}: spread"] = float(after["layer01"]["kernel"].std(1).max())
+            print(*(f"{name} {result[name]:.3g}" for name in [*result][-4:]), sep="\n")
+        figure.legend(handles=[*axes.lines], loc="outside lower left", ncols=7)
         run.save(initialization=figure)
     return result
 

@@ -41,7 +41,7 @@ class Config(RunConfig):
 
 
 def draw(metrics, test_accuracy):
-    figure = Figure(figsize=(6, 3.8), layout="constrained")
+    figure = Figure(figsize=(6, 4.4), layout="constrained")
     axes = figure.subplots()
     for split, colour in {"train": "#0072B2", "validation": "#D55E00"}.items():
         [values] = metrics[f"{split}/accuracy"]
@@ -52,7 +52,7 @@ def draw(metrics, test_accuracy):
     label = f"test, after training on all folds: {test_accuracy:.3f}"
     axes.axhline(test_accuracy, color="black", linestyle="--", label=label)
     axes.set(xlabel="fold held out", ylabel="accuracy", xticks=fold)
-    axes.legend()
+    figure.legend(loc="outside upper center")
     return figure
 
 

@@ -77,7 +77,8 @@ def main(config: Config = Config()) -> dict[str, float]:
         print(f"written, read and applied again: logits differ by {lost}")
         kernels = get(model.params, model.cfg.first_conv.replace(".", "/") + "/kernel")
         first = {str(i): kernels[..., i].mean(axis=2) for i in range(32)}
-        run.save(models=line_chart(marks, **labels), kernels=show_arrays(first))
+        first = show_arrays(first, title=f"{config.model}'s first kernels")
+        run.save(models=line_chart(marks, **labels), kernels=first)
     return {name: size[0] for name, size in sizes.items()} | {"lost": lost}
 
 

@@ -54,7 +54,7 @@ def draw(axes, name, params, x, y):
     every = jnp.linspace(-3, 3, 200)[:, None]
     fitted = powers(every, len(params["kernel"])) @ params["kernel"] + params["bias"]
     lines = {"the truth": (every, powers(every, 3) @ W + B, "k--")}
-    lines |= {"fitted": (every, fitted), "training examples": (x, y, "C1o")}
+    lines |= {"fitted": (every, fitted), "training examples": (x, y, "o")}
     draw_lines(axes, lines, title=name, xlabel="x", ylabel="y")
 
 
@@ -72,12 +72,11 @@ def main(config: Config = Config()) -> dict[str, float]:
             start = init_state(Linear(1).init(keys[2], train["x"])["params"], optimizer)
             sizes = {"epochs": config.epochs, "batch_size": min(10, n)}
             measured = {"eval_step": measure, "held_out": held_out}
-            state, met = fit(start, step, train, keys[3], **sizes, **measured)
+            told = {"name": name, "callbacks": [run.log_as(name)]}
+            state, met = fit(start, step, train, keys[3], **sizes, **measured, **told)
             trained[name] = state.params
             draw(axes, name, state.params, x[:n], y[:n])
             history |= {f"{name} {key}": values for key, values in met.items()}
-        for i in range(config.epochs):
-            run.log(i + 1, state, {name: values[i] for name, values in history.items()})
         run.save(trained, fits=figure, losses=curves(history))
     result = {name: values[-1].item() for name, values in history.items()}
     print(*(f"{name:23} {value:.4g}" for name, value in result.items()), sep="\n")

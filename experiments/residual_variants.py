@@ -3,9 +3,10 @@
     python -m experiments.residual_variants
     python -m experiments.residual_variants --dataset mnist
 
-With two blocks, less than whether there is batch normalisation: with it 88 to 95 % of
-the test digits are named, by the course's block, without, 87 % (seed 0, once each;
-72 s on two CPU cores). In the paper pre-activation wins, with 110 layers or more.
+With two blocks, less than batch normalisation does: the eleven blocks that have it name
+88 to 96 % of the test digits, the course's block, which has none, 87.5 % (seed 0, once
+each; 72 s on two CPU cores). In the paper (He et al. 2016) pre-activation wins, with
+110 layers or more.
 """
 
 from dataclasses import dataclass
@@ -25,7 +26,7 @@ from jaxdl.run import open_run
 from jaxdl.training import init_state, make_eval_step, make_train_step
 
 LAST = ("train/loss", "test/accuracy")
-COLUMNS = ("parameters", "loss in training", "test accuracy")
+COLUMNS = {"parameters": "{:,}", "training loss": "{:.3f}", "test accuracy": "{:.1%}"}
 
 
 @dataclass(frozen=True)
@@ -48,10 +49,12 @@ def draw(table):
     """Draws each column of a table as bars, one for each block."""
     figure = Figure(figsize=(11, 4.2), layout="constrained")
     charts = figure.subplots(1, len(COLUMNS), sharey=True)
-    for i, (axes, label) in enumerate(zip(charts, COLUMNS, strict=True)):
-        bars = axes.barh([*table], [row[i] for row in table.values()], color="#0072B2")
-        axes.bar_label(bars, fmt="{:,.5g}", fontsize=7, padding=2)
+    columns = zip(*table.values(), strict=True)
+    for axes, label, values in zip(charts, COLUMNS, columns, strict=True):
+        bars = axes.barh([*table], values, color="#0072B2")
+        axes.bar_label(bars, fmt=COLUMNS[label], fontsize=7, padding=2)
         axes.set(xlabel=label, xmargin=0.3)
+        axes.locator_params(axis="x", nbins=3)
     charts[0].invert_yaxis()
     return figure
 
@@ -70,20 +73,16 @@ def main(config: Config = Config()) -> dict[str, float]:
             _, history = fit(
                 init_state(params, optimizer, model_state),
                 make_train_step(loss_fn, optimizer),
-                train,
-                run_key,
-                steps=config.steps,
-                batch_size=64,
-                eval_step=make_eval_step(eval_fn),
-                held_out={"test": test},
-                show=False,
-            )
+                train, run_key, steps=config.steps, batch_size=64,
+                eval_step=make_eval_step(eval_fn), held_out={"test": test},
+                callbacks=[run.log_as(block)], name=block, show="bar",
+            )  # fmt: skip
             size = sum(map(np.size, jax.tree.leaves(params)))
-            loss, right = (float(history[n][-1]) for n in LAST)
-            table[block] = size, loss, right
-            print(f"{block:24} {size:7,} {loss:10.4f} {right:8.1%}", flush=True)
+            loss, accuracy = (float(history[name][-1]) for name in LAST)
+            table[block] = size, loss, accuracy
+            print(f"{block:24} {size:7,} {loss:10.4f} {accuracy:8.1%}", flush=True)
         run.save(blocks=draw(table))
-    return {block: right for block, (_, _, right) in table.items()}
+    return {block: accuracy for block, (_, _, accuracy) in table.items()}
 
 
 if __name__ == "__main__":

@@ -2,9 +2,9 @@
 
     python -m experiments.weight_decay
 
-As good as nothing without: the training loss falls to 0 and the test loss stays 220.
-With decay the test loss is 0.019, little below the 0.020 of predicting y's mean: what
-decay prevents is the harm (6 s, two cores). Penalty and decay are the same to the bit.
+Hardly anything. Without decay the training loss falls to 0 and the test loss stays 220;
+with it the test loss is 0.019, little below the 0.020 of always predicting y's mean. A
+penalty in the loss gives the same bits as decay in the optimiser (6 s on two cores).
 """
 
 from dataclasses import dataclass
@@ -59,29 +59,30 @@ def main(config: Config = Config()) -> dict[str, float]:
     keys = jax.random.split(jax.random.key(config.seed), 4)
     train, test = map(make_linear_data, keys[:2], [W] * 2, [B] * 2, (20, 100))
     params, decay = MODEL.init(keys[2], train["x"])["params"], config.weight_decay
-    lr, trained, history = config.learning_rate, {}, {}
-    decayed = {"kernel": sgd(lr, weight_decay=decay), "bias": sgd(lr)}
-    ways = {"": (penalised(0.0), sgd(lr)), "penalty ": (penalised(decay), sgd(lr))}
-    ways["decay "] = penalised(0.0), param_groups(decayed)
-    test_set = {"eval_step": make_eval_step(eval_fn), "held_out": {"test": test}}
-    settings = {"epochs": config.epochs, "batch_size": 1, **test_set}
+    rate, trained, history = config.learning_rate, {}, {}
+    decayed = {"kernel": sgd(rate, weight_decay=decay), "bias": sgd(rate)}
+    ways = {"without": (penalised(0.0), sgd(rate))}
+    ways["penalty"] = penalised(decay), sgd(rate)
+    ways["decay"] = penalised(0.0), param_groups(decayed)
+    settings = {"epochs": config.epochs, "batch_size": 1, "held_out": {"test": test}}
+    settings["eval_step"] = make_eval_step(eval_fn)
     with open_run("weight_decay", config) as run:
-        for way, (loss_fn, by) in ways.items():
-            step, start = make_train_step(loss_fn, by), init_state(params, by)
+        for way, (loss_fn, optimizer) in ways.items():
+            start = init_state(params, optimizer)
+            step = make_train_step(loss_fn, optimizer)
+            settings |= {"name": way, "callbacks": [run.log_as(way)]}
             state, met = fit(start, step, train, keys[3], **settings)
-            history |= {way + name: values for name, values in met.items()}
+            history |= {f"{way} {name}": values for name, values in met.items()}
             trained[way] = state.params
-        for i in range(config.epochs):
-            run.log(i + 1, state, {name: values[i] for name, values in history.items()})
         shown = {name: v for name, v in history.items() if "penalty" not in name}
-        run.save(trained["decay "], curves=curves(shown))
+        run.save(trained["decay"], curves=curves(shown))
     result = {name: values[-1].item() for name, values in shown.items()}
     for way, weights in trained.items():
-        size = result[f"{way}size"] = jnp.linalg.norm(weights["kernel"]).item()
-        print(f"{way or 'without'} |w| = {size:.4g}, b = {weights['bias'].item():.4g}")
-    print(f"test losses: {result['test/loss']:.3g}, {result['decay test/loss']:.3g}")
-    weights = zip(*(jax.tree.leaves(trained[way]) for way in [*ways][1:]), strict=True)
-    result["apart"] = max(abs(a - b).max().item() for a, b in weights)
+        size = result[f"{way} size"] = jnp.linalg.norm(weights["kernel"]).item()
+        test_loss = history[f"{way} test/loss"][-1]
+        print(f"{way:7}  test loss {test_loss:.3g}, |w| = {size:.4g}")
+    pairs = zip(*(jax.tree.leaves(trained[way]) for way in [*ways][1:]), strict=True)
+    result["apart"] = max(abs(a - b).max().item() for a, b in pairs)
     return result
 
 
