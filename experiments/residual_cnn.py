@@ -76,7 +76,7 @@ def main(config: Config = Config()) -> dict[str, float]:
             norms = gradients(init_key, shortcut)
             result |= {f"{kind}/{depth}": norm for depth, norm in norms.items()}
             lines[kind] = DEPTHS, [*norms.values()], "o-"
-            print(f"The gradient behind 16 blocks {kind}: {norms[16]:.1e}")
+            print(f"The gradient in front of 16 blocks {kind}: {norms[16]:.1e}")
         labels = {"xlabel": "blocks", "ylabel": "norm of the gradient of Σy by x"}
         figure = line_chart(lines, yscale="log", **labels)
         run.save(state.params, curves=curves(history), gradients=figure)

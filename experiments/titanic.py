@@ -2,8 +2,8 @@
 
     python -m experiments.titanic --train train.csv --test test.csv
 
-82.0 % of 178 passengers held out of Kaggle's file (seed 0; 8 s on two CPU cores);
-69.7 % where they are generated, by a model that is right about 76 %.
+The network is right about 82.0 % of 178 passengers held out of Kaggle's file (seed 0; 8
+s on two CPU cores), and 69.7 % of generated ones, where the best guess is about 76 %.
 """
 
 from dataclasses import dataclass
@@ -82,7 +82,7 @@ def main(config: Config = Config()) -> dict[str, float]:
                 lines[f"{sex}, class {pclass}"] = np.arange(1, 81), y, colour + style
         ages = line_chart(lines, xlabel="age / years", ylabel="probability of survival")
         run.save(state.params, curves=curves(history), survival=ages)
-        print(f"{file}; {result['validation/accuracy']:.1%} of those held out right")
+        print(f"{file}; right about {result['validation/accuracy']:.1%} held out")
     return result
 
 
