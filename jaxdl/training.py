@@ -325,7 +325,10 @@ def compiler_options() -> dict[str, str]:
     if jax.default_backend() != "cpu":
         return {}
     kinds = "LIBRARY_FUSION_TYPE_INDIVIDUAL_DOT,LIBRARY_FUSION_TYPE_REDUCE"
-    options = {"xla_cpu_experimental_ynn_fusion_type": kinds}
+    options = {
+        "xla_cpu_experimental_ynn_fusion_type": kinds,
+        "xla_disable_hlo_passes": "cse_barrier_expander",
+    }
     try:
         jax.jit(lambda: 0, compiler_options=options).lower().compile()
     except jax.errors.JaxRuntimeError:  # experimental: another XLA may not know it

@@ -9,6 +9,7 @@ docs/performance.md says what was measured.
 
 from functools import partial
 from itertools import product
+from math import prod
 
 import jax
 import jax.numpy as jnp
@@ -19,7 +20,10 @@ from jaxdl.functional.convolution_xla import Sliding, convolve
 from jaxdl.functional.windows import count_windows, shifts
 
 # Up to here a matrix product and shifts beat XLA's gradient for the input.
-FEW_CHANNELS = 8
+FEW_CHANNELS = 12
+# Up to here, in pairs of a pixel and an output's place, one matrix product beats XLA's
+# convolution where the kernel is larger than the image.
+FEW_PAIRS = 1024
 # Groups are joined until they have as many channels: XLA's own grouping is slow.
 GROUP_CHANNELS = 32
 
@@ -69,8 +73,16 @@ def _block_diagonal(weight, groups: int):
 def _convolve(images, weight, sliding: Sliding):
     if _is_product(weight):
         return _product(images, weight, sliding)
+    axes = len(sliding.stride)
+    if _exceeds(weight, images.shape, sliding):
+        if _few_pairs(images, weight, sliding):
+            return _by_matrix(images, weight, sliding)
+        # Padded before: XLA's convolution with its own padding is slow there.
+        images = lax.optimization_barrier(_pad(images, sliding))
+        return convolve(images, weight, sliding._replace(pads=((0, 0),) * axes))
     if _few_channels(weight, limit=1) and max(sliding.stride) == 1:
-        return _sum_of_shifts(images, weight, sliding)
+        # Kept, or XLA computes it again in each place that reads it.
+        return lax.optimization_barrier(_sum_of_shifts(images, weight, sliding))
     return convolve(images, weight, sliding)
 
 
@@ -102,9 +114,14 @@ def _of_images(dx, w, sliding: Sliding):
     """Returns conv(dx, w), to be transposed to the gradient for the images."""
     if _is_product(w):
         return _product(dx, w, sliding)
+    sizes = _output_sizes(dx, w, sliding)
+    # Transposed, images and outputs change places.
+    small = any(_exceeds(w, shape, sliding) for shape in (dx.shape, (0, *sizes)))
+    if small and _few_pairs(dx, w, sliding):
+        return _by_matrix(dx, w, sliding)
     if _few_channels(w, limit=FEW_CHANNELS):
         # Transposed: one matrix product, then a sum of shifts.
-        seen = _seen(dx, w, sliding)
+        seen = _seen(lax.optimization_barrier(dx), w, sliding)
         return jnp.concatenate(seen, -1) @ w.reshape(-1, w.shape[-1])
     if max(sliding.stride) > 1 and max(sliding.dilation) == 1:
         return _by_phases(dx, w, sliding)
@@ -121,7 +138,7 @@ def _by_phases(dx, w, sliding: Sliding):
     """Adds up one convolution without stride for each way to start within a stride."""
     sizes = _output_sizes(dx, w, sliding)
     axes = range(1, len(sizes) + 1)
-    padded = jnp.pad(dx, ((0, 0), *sliding.pads, (0, 0)))
+    padded = _pad(dx, sliding)
     plain = Sliding((1,) * len(sizes), ((0, 0),) * len(sizes), sliding.dilation, 1)
     tangent = jnp.zeros((), dx.dtype)
     for phase in product(*map(range, map(min, sliding.stride, w.shape))):
@@ -141,6 +158,8 @@ def _of_kernel(x, dw, sliding: Sliding):
     """Returns conv(x, dw), to be transposed to the gradient for the kernel."""
     if _is_product(dw):
         return _product(x, dw, sliding)
+    if _exceeds(dw, x.shape, sliding) and _few_pairs(x, dw, sliding):
+        return _by_matrix(x, dw, sliding)
     rank = len(sliding.stride)
     spatial, axes = tuple(range(1, rank + 1)), "123"[:rank]
     x = x.transpose(rank + 1, *spatial, 0)
@@ -159,6 +178,48 @@ def _product(images, weight, sliding: Sliding):
     # Of two axes: the transposed product is slow with more.
     output = seen.reshape(-1, seen.shape[-1]) @ weight.reshape(weight.shape[-2:])
     return output.reshape(*seen.shape[:-1], weight.shape[-1])  # seen may be empty
+
+
+def _exceeds(weight, shape, sliding: Sliding) -> bool:
+    """Whether the kernel is larger than images of this shape, along any axis.
+
+    There XLA's convolution takes 3 to 300 times as long, padded as they may be.
+    """
+    axes = zip(shape[1:], weight.shape[:-2], sliding.dilation, strict=False)
+    return any(1 + step * (kernel - 1) > size for size, kernel, step in axes)
+
+
+def _few_pairs(images, weight, sliding: Sliding) -> bool:
+    places = prod(_output_sizes(images, weight, sliding))
+    return prod(images.shape[1:-1]) * places <= FEW_PAIRS
+
+
+def _by_matrix(images, weight, sliding: Sliding):
+    """Multiplies whole images by a matrix of the number from each pixel to each place.
+
+    XLA's convolution is slow where kernels are larger than images, as they are in the
+    last stages of a ResNet for small ones; and there the matrix has few zeros.
+    """
+    matrix, axes = weight, range(len(sliding.stride))
+    sizes = _output_sizes(images, weight, sliding)
+    settings = zip(axes, *sliding[:3], sizes, strict=True)
+    for axis, step, (low, _), dilation, count in settings:
+        size, kernel = images.shape[axis + 1], weight.shape[axis]
+        end = dilation * (kernel - 1) + 1
+        # Where the image starts on the kernel, for each place of the output.
+        starts = [low - step * place for place in range(count)]
+        before, after = max(0, -starts[-1]), max(0, starts[0] + size - end)
+        pads = [(0, 0, 0)] * matrix.ndim
+        pads[axis] = (before, after, dilation - 1)
+        padded = lax.pad(matrix, jnp.zeros((), matrix.dtype), pads)
+        seen = [
+            lax.slice_in_dim(padded, start + before, start + before + size, axis=axis)
+            for start in starts
+        ]
+        matrix = jnp.stack(seen, -2)
+    pixels = images.reshape(len(images), prod(images.shape[1:]))
+    output = pixels @ matrix.reshape(pixels.shape[1], prod((*sizes, weight.shape[-1])))
+    return output.reshape(len(images), *sizes, weight.shape[-1])
 
 
 @partial(jax.custom_jvp, nondiff_argnums=(2,))
@@ -220,9 +281,13 @@ def _few_channels(weight, limit: int) -> bool:
 
 def _seen(images, weight, sliding: Sliding):
     """Returns what each kernel position sees, row by row, as images of output size."""
-    padded = jnp.pad(images, ((0, 0), *sliding.pads, (0, 0)))
+    padded = _pad(images, sliding)
     sizes = _output_sizes(images, weight, sliding)
     return shifts(padded, weight.shape[:-2], sliding.stride, sliding.dilation, sizes)
+
+
+def _pad(images, sliding: Sliding):
+    return jnp.pad(images, ((0, 0), *sliding.pads, (0, 0)))
 
 
 def _output_sizes(images, weight, sliding: Sliding):

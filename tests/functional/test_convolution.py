@@ -26,15 +26,19 @@ PATHS = {
     "one channel": ((2, 9, 8, 1), (3, 2, 1, 4), {"padding": 1}),
     "one channel with stride": ((2, 9, 8, 1), (3, 2, 1, 4), {"stride": 2}),
     "few channels": ((2, 9, 8, 3), (3, 2, 3, 4), {"padding": 1, "stride": (2, 1)}),
-    "many channels": ((2, 9, 8, 9), (3, 2, 9, 4), {"padding": 1}),
-    "phases": ((2, 9, 8, 9), (3, 2, 9, 4), {"padding": 1, "stride": (2, 3)}),
-    "dilated": ((2, 9, 8, 9), (3, 2, 9, 4), {"dilation": (2, 3), "stride": 2}),
-    "product": ((2, 9, 8, 9), (1, 1, 9, 4), {"stride": (2, 1)}),
-    "padded product": ((2, 9, 8, 9), (1, 1, 9, 4), {"padding": 1}),
+    "many channels": ((2, 9, 8, 13), (3, 2, 13, 4), {"padding": 1}),
+    "phases": ((2, 9, 8, 13), (3, 2, 13, 4), {"padding": 1, "stride": (2, 3)}),
+    "dilated": ((2, 9, 8, 13), (3, 2, 13, 4), {"dilation": (2, 3), "stride": 2}),
+    "product": ((2, 9, 8, 13), (1, 1, 13, 4), {"stride": (2, 1)}),
+    "padded product": ((2, 9, 8, 13), (1, 1, 13, 4), {"padding": 1}),
+    "small images": ((2, 3, 2, 5), (5, 3, 5, 4), {"padding": (3, 1), "stride": (2, 1)}),
+    "small, dilated": ((2, 3, 4, 5), (3, 2, 5, 4), {"padding": 3, "dilation": (2, 3)}),
+    "larger kernel": ((2, 8, 6, 13), (9, 7, 13, 4), {"padding": (5, 3)}),
+    "few outputs": ((2, 6, 5, 13), (5, 4, 13, 4), {}),
     "depthwise": ((2, 9, 8, 4), (3, 2, 1, 8), {"groups": 4, "stride": (2, 1)}),
     "grouped": ((2, 9, 8, 12), (3, 2, 2, 12), {"groups": 6, "padding": 1}),
 }
-assert 3 <= FEW_CHANNELS < MANY_CHANNELS == 9
+assert 3 <= FEW_CHANNELS < MANY_CHANNELS == 13
 
 
 @pytest.fixture(autouse=True, scope="module")
