@@ -1,0 +1,115 @@
+"""jaxdl beside PyTorch and plain Flax, on the same data, weights and batches.
+
+    python -m benchmarks                        # all; about 20 minutes on two cores
+    python -m benchmarks softmax lenet          # these
+    python -m benchmarks --json benchmarks/results/NAME.json
+    python -m benchmarks.report benchmarks/results/NAME.json --write
+
+Every side is checked to reach the losses of jaxdl's; then they take turns, each after
+a pause, since PyTorch's threads spin for a while after their work. Times are medians
+of turns, compilation apart; a ratio is the median of the turns' ratios.
+"""
+
+import argparse
+import json
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+from benchmarks.cases import BY_NAME, CASES
+
+EXTRAS = ("matrix",)
+
+
+def main(arguments: list[str] | None = None) -> dict[str, Any]:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    names = [*BY_NAME, *EXTRAS]
+    parser.add_argument("cases", nargs="*", metavar="case", help=", ".join(names))
+    parser.add_argument("--device", choices=("cpu", "gpu"), default="cpu")
+    parser.add_argument("--json", type=Path, help="file to write what was measured to")
+    parser.add_argument("--turns", type=int, default=7)
+    parser.add_argument("--fresh-turns", type=int, default=3)
+    parser.add_argument(
+        "--no-torch-compile", action="store_true", help="leaves torch.compile out"
+    )
+    parser.add_argument(
+        "--quick", action="store_true",
+        help="tiny sizes: checks that the sides do the same work, and measures nothing",
+    )  # fmt: skip
+    given = parser.parse_args(arguments)
+    if unknown := [name for name in given.cases if name not in names]:
+        parser.error(f"{', '.join(unknown)}: there are {', '.join(names)}")
+    if given.turns < 1 or given.fresh_turns < 0:
+        parser.error("--turns has to be 1 or more, --fresh-turns 0 or more")
+    if given.device == "cpu":
+        os.environ["JAX_PLATFORMS"] = "cpu"  # before anything imports JAX
+    return run(given)
+
+
+def run(given: argparse.Namespace) -> dict[str, Any]:
+    from benchmarks import extras, training
+    from benchmarks.timing import machine
+
+    settings = training.Settings(
+        given.device,
+        2 if given.quick else given.turns,
+        0 if given.quick else given.fresh_turns,
+        given.quick,
+        not (given.no_torch_compile or given.quick),
+    )
+    chosen = given.cases or [
+        case.name for case in CASES if case.device in ("any", given.device)
+    ] + list(EXTRAS)
+    results: dict[str, Any] = {
+        "machine": machine(given.device),
+        "settings": settings._asdict(),
+        "cases": {},
+        "extras": {},
+    }
+    start = time.perf_counter()
+    for name in chosen:
+        if name in BY_NAME:
+            record = training.measure(BY_NAME[name], settings)
+            results["cases"][name] = record
+            print(spell(name, record), flush=True)
+        else:
+            results["extras"][name] = getattr(extras, name)(settings)
+            print(name, json.dumps(results["extras"][name]), flush=True)
+        results["seconds"] = round(time.perf_counter() - start)
+        if given.json:  # after each, so that nothing is lost
+            given.json.parent.mkdir(parents=True, exist_ok=True)
+            given.json.write_text(json.dumps(results, indent=1) + "\n")
+    return results
+
+
+def spell(name: str, record: dict[str, Any]) -> str:
+    """The case in a few lines of text."""
+    lines = [f"{name}: {record['title']}, loss {record['loss']:.4f} on all sides"]
+    for side, found in record["sides"].items():
+        if "error" in found:
+            lines.append(f"  {side:20} {found['error'][:100]}")
+        elif "median" in found:
+            epoch = 1000 * found["median"] / record["epochs"]
+            first = f"{found['compile']:6.2f} s first"
+            line = f"  {side:20} {epoch:10.2f} ms an epoch, {first}"
+            if "fresh" in found:
+                fresh = found["fresh"]
+                line += f", fresh {fresh['wall']:.1f} s, {fresh['peak_mib']:.0f} MiB"
+            lines.append(line)
+    for side, ratio in record["ratios"].items():
+        goal = record["goals"].get(side)
+        text = (
+            f", goal {goal['goal']}: {'met' if goal['met'] else 'missed'}"
+            if goal
+            else ""
+        )
+        spread = f"{ratio['low']:.2f} to {ratio['high']:.2f}"
+        lines.append(f"  {side} / jaxdl {ratio['median']:.2f} ({spread}){text}")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,251 @@
+"""PyTorch as its users write it: eager steps, a DataLoader or indexed tensors.
+
+The same with the network given to torch.compile. The networks are those that the tests
+compare jaxdl with, where they have them.
+"""
+
+from collections.abc import Iterator
+from functools import partial
+
+import numpy as np
+import torch
+from torch import nn
+
+from benchmarks.cases import Arrays, Case, folds_of
+from tests.models import torch_images, torch_resnet
+
+INDEXED, LOADER, COMPILED = "PyTorch", "PyTorch, DataLoader", "torch.compile"
+
+
+def mlp(widths, dropout=None):
+    layers, width = [nn.Flatten()], 784
+    for i, features in enumerate(widths):
+        layers.append(nn.Linear(width, features))
+        if i < len(widths) - 1:
+            layers.append(nn.ReLU())
+            layers += [nn.Dropout(dropout[i])] if dropout else []
+        width = features
+    return nn.Sequential(*layers)
+
+
+class LeNet(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv1, self.conv2 = nn.Conv2d(1, 6, 5), nn.Conv2d(6, 16, 5)
+        self.fc1, self.fc2 = nn.Linear(256, 120), nn.Linear(120, 84)
+        self.fc3 = nn.Linear(84, 10)
+
+    def forward(self, x):
+        for conv in self.conv1, self.conv2:
+            x = nn.functional.max_pool2d(torch.sigmoid(conv(x)), 2)
+        x = torch.sigmoid(self.fc1(x.flatten(1)))
+        return self.fc3(torch.sigmoid(self.fc2(x)))
+
+
+class Names(nn.Module):
+    """The lecture's classifier, whose packing keeps lengths on the CPU."""
+
+    def __init__(self):
+        super().__init__()
+        self.embedding = nn.Embedding(128, 100)
+        self.gru = nn.GRU(100, 100, 2, bidirectional=True)
+        self.fc = nn.Linear(200, 18)
+
+    def forward(self, x, lengths):
+        packed = nn.utils.rnn.pack_padded_sequence(
+            self.embedding(x.t()), lengths.cpu(), enforce_sorted=False
+        )
+        hidden = self.gru(packed)[1]
+        return self.fc(torch.cat([hidden[-1], hidden[-2]], dim=1))
+
+
+class CharRNN(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.emb = nn.Embedding(4, 10)
+        self.rnn = nn.RNN(10, 8, 2, batch_first=True)
+        self.fc = nn.Linear(8, 4)
+
+    def forward(self, x):
+        return self.fc(self.rnn(self.emb(x))[0])
+
+
+def resnet(name, **options):
+    block, depths = torch_resnet.ARGUMENTS[name]
+    return torch_resnet.ResNet(block, depths, 10, **options)
+
+
+NETWORKS = {
+    "mlp": mlp,
+    "lenet": LeNet,
+    "residual_cnn": torch_images.ResidualCNN,
+    "inception": torch_images.InceptionCNN,
+    "resnet18": partial(resnet, "resnet18"),
+    "resnet50": partial(resnet, "resnet50"),
+    "names": Names,
+    "char_rnn": CharRNN,
+}
+
+
+def make_network(case: Case, data: Arrays) -> nn.Module:
+    if case.network == "linear":
+        return nn.Linear(data["x"].shape[1], case.options["features"])
+    return NETWORKS[case.network](**case.options)
+
+
+def draw_weights(case: Case, data: Arrays) -> list[Arrays]:
+    """Initial weights for all sides: one state dict, or one for each network."""
+    torch.manual_seed(0)
+    count = case.members if case.kind == "ensemble" else 1
+    nets = [make_network(case, data) for _ in range(count)]
+    return [{k: v.numpy() for k, v in net.state_dict().items()} for net in nets]
+
+
+def make_loss(case: Case):
+    def cross_entropy(outputs, labels):
+        return nn.functional.cross_entropy(outputs.flatten(0, -2), labels.flatten())
+
+    return {
+        "cross_entropy": cross_entropy,
+        "squared_error": nn.functional.mse_loss,
+        "binary": lambda outputs, y: nn.functional.binary_cross_entropy(
+            torch.sigmoid(outputs), y
+        ),
+    }[case.loss]
+
+
+def make_optimizer(case: Case, net: nn.Module, rate: float):
+    if case.optimizer == "adam":
+        return torch.optim.Adam(net.parameters(), rate)
+    return torch.optim.SGD(net.parameters(), rate, momentum=case.momentum)
+
+
+def as_tensors(case: Case, data: Arrays) -> list[torch.Tensor]:
+    """The inputs and the target; images have their channels first."""
+    target = "label" if "label" in data else "y"
+    tensors = [torch.from_numpy(data[name]) for name in (*case.inputs, target)]
+    if tensors[0].ndim == 4:
+        tensors[0] = tensors[0].permute(0, 3, 1, 2).contiguous()
+    return [t.long() if t.dtype == torch.int32 else t for t in tensors]
+
+
+class Rows(torch.utils.data.Sampler):
+    """Draws an order as RandomSampler does, and takes the given one."""
+
+    def __init__(self, rows: np.ndarray):
+        self.rows = rows
+
+    def __len__(self):
+        return self.rows.size
+
+    def __iter__(self):
+        torch.randperm(len(self)).tolist()
+        yield from self.rows.ravel().tolist()
+
+
+def indexed(tensors, rows: np.ndarray) -> Iterator[list[torch.Tensor]]:
+    device = tensors[0].device
+    torch.randperm(rows.size, device=device)  # its cost; the given order is taken
+    for chosen in torch.tensor(rows, device=device):
+        yield [tensor[chosen] for tensor in tensors]
+
+
+def loaded(tensors, rows: np.ndarray, device) -> Iterator[list[torch.Tensor]]:
+    pin = device.type == "cuda"
+    loader = torch.utils.data.DataLoader(
+        torch.utils.data.TensorDataset(*tensors),
+        batch_size=rows.shape[1],
+        sampler=Rows(rows),
+        pin_memory=pin,
+    )
+    for batch in loader:
+        yield [t.to(device, non_blocking=True) for t in batch] if pin else batch
+
+
+def build(
+    case: Case, data: Arrays, weights=None, rows=None, way=INDEXED, kind="cpu"
+):  # fmt: skip
+    """Returns `begin() -> run() -> losses`, as `jaxdl_side.build`.
+
+    `kind` is cpu or gpu. Without `weights` and `rows` it draws its own.
+    """
+    device = torch.device("cuda" if kind == "gpu" else "cpu")
+    if kind == "gpu":
+        torch.set_float32_matmul_precision("high")  # TF32, which JAX and cuDNN take
+    weights = weights or draw_weights(case, data)
+    if rows is None:
+        steps = case.epochs, case.steps, case.batch_size
+        rows = np.tile(np.arange(case.examples), (case.epochs, 1))
+        rows = np.random.default_rng(1).permuted(rows, axis=1)
+        rows = rows[:, : steps[1] * steps[2]].reshape(steps)
+    tensors = as_tensors(case, data)
+    if way != LOADER:
+        tensors = [tensor.to(device) for tensor in tensors]
+    net = make_network(case, data).to(device)
+    network = net
+    if way == COMPILED:
+        network = torch.compile(net, mode="reduce-overhead" if kind == "gpu" else None)
+    autocast = torch.autocast(
+        device.type, torch.bfloat16, enabled=case.dtype == "bfloat16"
+    )
+    criterion = make_loss(case)
+
+    def restore(i):
+        state = {k: torch.from_numpy(v) for k, v in weights[i % len(weights)].items()}
+        net.load_state_dict(state)
+
+    def epochs_of(tensors, rate):
+        optimizer, means = make_optimizer(case, net, rate), []
+        net.train()
+        for of_epoch in rows:
+            losses = []
+            batches = (
+                loaded(tensors, of_epoch, device)
+                if way == LOADER
+                else indexed(tensors, of_epoch)
+            )
+            for *inputs, target in batches:
+                optimizer.zero_grad()
+                with autocast:
+                    loss = criterion(network(*inputs), target)
+                loss.backward()
+                optimizer.step()
+                losses.append(loss.detach().clone())
+            means.append(torch.stack(losses).float().mean())
+        return torch.stack(means).cpu().numpy()
+
+    def train():
+        return epochs_of(tensors, case.learning_rate)
+
+    def train_members():
+        losses = []
+        parts = folds_of(case) if case.kind == "folds" else [None] * case.members
+        for i, (rate, part) in enumerate(zip(case.rates(), parts, strict=True)):
+            restore(i)
+            mine = tensors
+            if part is not None:
+                mine = [tensor[torch.from_numpy(part).long()] for tensor in tensors]
+            losses.append(epochs_of(mine, float(rate)))
+        return np.stack(losses)
+
+    def evaluate():
+        net.eval()
+        means = []
+        for _ in range(case.epochs):
+            total = correct = 0
+            with torch.inference_mode():
+                parts = (tensor.split(case.batch_size) for tensor in tensors)
+                for *inputs, labels in zip(*parts, strict=True):
+                    logits = network(*inputs)
+                    total += criterion(logits, labels) * len(labels)
+                    correct += (logits.argmax(1) == labels).sum()
+            means.append(total / case.examples)
+        return torch.stack(means).cpu().numpy()
+
+    run = {"train": train, "evaluate": evaluate}.get(case.kind, train_members)
+
+    def begin():
+        restore(0)
+        return run
+
+    return begin

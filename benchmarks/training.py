@@ -1,0 +1,161 @@
+"""A case measured: the sides checked to do the same work, then timed in turns."""
+
+import os
+import statistics
+import tempfile
+import time
+from collections.abc import Mapping
+from itertools import pairwise
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from benchmarks import torch_side
+from benchmarks.cases import FAST, FLAX, Case
+from benchmarks.timing import PAUSE, fresh_in_turns, in_turns, ratio
+
+OURS, CACHED = "jaxdl", "jaxdl, cache"
+EAGER = (torch_side.INDEXED, torch_side.LOADER)
+
+
+class Settings(NamedTuple):
+    """of a run of the command"""
+
+    device: str = "cpu"
+    turns: int = 7
+    fresh_turns: int = 3
+    quick: bool = False
+    torch_compile: bool = True
+
+    @property
+    def pause(self) -> float:
+        return 0 if self.quick else PAUSE
+
+
+def make_begins(case: Case, settings: Settings) -> dict[str, Any]:
+    """Returns, by side, a function that builds it."""
+    from benchmarks import flax_side, jaxdl_side
+
+    data = case.draw()
+    weights, rows = torch_side.draw_weights(case, data), jaxdl_side.order(case)
+
+    def torch_way(way):
+        return lambda: torch_side.build(case, data, weights, rows, way, settings.device)
+
+    builds = {OURS: lambda: jaxdl_side.build(case, data, weights)}
+    ways = EAGER if case.kind in ("train", "rates", "folds") else EAGER[:1]
+    builds |= {way: torch_way(way) for way in ways}
+    if settings.torch_compile and (case.kind == "train" or settings.device == "gpu"):
+        builds[torch_side.COMPILED] = torch_way(torch_side.COMPILED)
+    if case.plain:
+        builds[FLAX] = lambda: flax_side.build(case, data, weights)
+    return builds
+
+
+def measure(case: Case, settings: Settings) -> dict[str, Any]:
+    """Returns the record of one case.
+
+    Raises:
+      AssertionError: a side's losses are not jaxdl's.
+    """
+    case = case.quick() if settings.quick else case
+    begins, sides, losses = {}, {}, {}
+    for side, build in make_begins(case, settings).items():
+        sides[side] = {}
+        try:
+            begins[side] = build()
+            run = begins[side]()
+            start = time.perf_counter()
+            losses[side] = run()
+            sides[side]["first"] = time.perf_counter() - start
+        except Exception as error:
+            if side != torch_side.COMPILED:
+                raise
+            begins.pop(side, None)  # it does not take every network
+            sides[side]["error"] = f"{type(error).__name__}: {error}".splitlines()[0]
+            continue
+        np.testing.assert_allclose(
+            losses[side], losses[OURS], rtol=case.tolerance, err_msg=side
+        )
+        difference = abs(np.asarray(losses[side]) / losses[OURS] - 1).max()
+        sides[side]["difference"] = float(difference)
+
+    seconds = in_turns(begins, settings.turns, settings.pause)
+    for side, times in seconds.items():
+        median = statistics.median(times)
+        sides[side] |= {"seconds": times, "median": median}
+        sides[side]["compile"] = max(0.0, sides[side].pop("first") - median)
+    record = {
+        "title": case.title,
+        "kind": case.kind,
+        "examples": case.examples,
+        "batch_size": case.batch_size,
+        "steps": case.steps,
+        "epochs": case.epochs,
+        "members": case.members,
+        "loss": np.asarray(losses[OURS]).ravel()[-1].item(),
+        "flops": dense_flops(case),
+        "sides": sides,
+    }
+    if case.fresh and settings.fresh_turns:
+        for side, found in measure_fresh(case, sides, settings).items():
+            sides.setdefault(side, {})["fresh"] = found
+    return record | compared(sides, case.goals if settings.device == "cpu" else {})
+
+
+def compared(sides: Mapping[str, Any], goals: Mapping[str, float]) -> dict[str, Any]:
+    """Returns the ratios of others' times to jaxdl's, and what they should be."""
+    timed = {
+        side: found["seconds"] for side, found in sides.items() if "seconds" in found
+    }
+    eager = [side for side in EAGER if side in timed]
+    faster = min(eager, key=lambda side: sides[side]["median"])
+    others = {FAST: timed[faster]} | {
+        side: timed[side] for side in (torch_side.COMPILED, FLAX) if side in timed
+    }
+    ratios = {name: ratio(times, timed[OURS]) for name, times in others.items()}
+    checked = {
+        name: {"goal": goal, "met": ratios[name]["median"] >= goal}
+        for name, goal in goals.items()
+        if name in ratios
+    }
+    return {"faster": faster, "ratios": ratios, "goals": checked}
+
+
+def measure_fresh(
+    case: Case, sides: Mapping[str, Any], settings: Settings
+) -> dict[str, dict[str, Any]]:
+    """Fresh processes of the sides; jaxdl's with a compilation cache, too."""
+    eager = min(
+        (side for side in EAGER if side in sides), key=lambda s: sides[s]["median"]
+    )
+
+    def command(side):
+        given = ["-m", "benchmarks.fresh", case.name, side, "--device", settings.device]
+        return given + ["--quick"] * settings.quick
+
+    with tempfile.TemporaryDirectory() as cache:
+        environment = {
+            "JAX_COMPILATION_CACHE_DIR": cache,
+            "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+        }
+        none = {name: "" for name in environment if name in os.environ}
+        commands = {
+            OURS: (command(OURS), none),
+            CACHED: (command(OURS), environment),
+            eager: (command(eager), none),
+        }
+        if FLAX in sides:
+            commands[FLAX] = (command(FLAX), none)
+        fresh_in_turns({CACHED: commands[CACHED]}, 1)  # fills the cache
+        return fresh_in_turns(commands, settings.fresh_turns)
+
+
+def dense_flops(case: Case) -> int | None:
+    """Operations of the matrix products of one step of a perceptron."""
+    if case.network != "mlp" or case.kind != "train":
+        return None
+    widths = (784, *case.options["widths"])
+    products = [a * b for a, b in pairwise(widths)]
+    # Forward, the weights' gradients, and the inputs' of all but the first layer.
+    return 2 * case.batch_size * (3 * sum(products) - products[0])
