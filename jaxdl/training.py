@@ -310,11 +310,11 @@ def choose_driver(
 def compiled(function: Callable, **options: Any) -> Callable:
     """Compiles a step, an epoch or an evaluation: `jax.jit`, set for this device.
 
-    On CPU it takes convolutions out of XLA's YNNPACK fusions, which slow them, and
-    leaves products and sums there (docs/performance.md). JAX takes such settings at the
-    outermost `jit` only and refuses this one inside another: a program that has a `jit`
-    of its own gives it the uncompiled function, and
-    `compiler_options=compiler_options()`.
+    On CPU it takes convolutions out of XLA's YNNPACK fusions, which slow them, leaves
+    products and sums there, and keeps `lax.optimization_barrier` while operations are
+    fused (docs/performance.md). JAX takes such settings at the outermost `jit` only and
+    refuses them inside another: a program that has a `jit` of its own gives it the
+    uncompiled function, and `compiler_options=compiler_options()`.
     """
     return jax.jit(function, compiler_options=compiler_options(), **options)
 

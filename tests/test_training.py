@@ -6,6 +6,7 @@ import pytest
 import torch
 from flax import linen as nn
 from flax import nnx
+from jax import lax
 
 from jaxdl.functional import cross_entropy
 from jaxdl.models.lenet import LeNet
@@ -325,6 +326,13 @@ def test_other_models_are_scanned(rng, make_run):
 
 def test_compiler_options_are_known_to_this_xla():
     assert compiler_options() != {}
+
+
+def test_barriers_are_kept_to_the_end():
+    """Or XLA would compute a convolution of one channel once more in each reader."""
+    double = compiled(lambda x: lax.optimization_barrier(2 * x) + 1)
+    assert "opt-barrier(" in double.lower(jnp.ones(3)).compile().as_text()
+    assert double(jnp.ones(3)).tolist() == [3, 3, 3]
 
 
 # -- evaluation
