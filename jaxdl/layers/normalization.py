@@ -60,7 +60,7 @@ class BatchNorm(nn.Module):
         mean, var, batches = self._statistics(channels)
         train = train and not self.is_initializing()
         if train:
-            batches.value += 1
+            batches.value = batches.value + 1  # a new array: += may change the given
         momentum: float | Array | None = self.momentum
         if momentum is None:
             momentum = 1 / batches.value.astype(mean.value.dtype)

@@ -11,7 +11,9 @@ gets the table; without, they are shown.
 
 import argparse
 import multiprocessing
+import sys
 import time
+import traceback
 from concurrent.futures import ProcessPoolExecutor
 
 from rich.progress import track
@@ -32,16 +34,23 @@ def main() -> None:
     if unknown := [name for name in arguments.lesson if name not in CASES]:
         parser.error(f"no lesson that trains is called {', '.join(unknown)}")
     spawn = multiprocessing.get_context("spawn")
+    failed = []
     print("| " + " | ".join(COLUMNS) + " |")
     for lesson in track(arguments.lesson, "lessons", transient=True):
         start = time.perf_counter()
-        with ProcessPoolExecutor(1, spawn) as pool:
-            outcomes = pool.submit(compared, lesson).result()
+        try:
+            with ProcessPoolExecutor(1, spawn) as pool:
+                outcomes = pool.submit(compared, lesson).result()
+        except Exception:
+            traceback.print_exc()
+            failed.append(lesson)
+            continue
         for name, outcome in outcomes.items():
             print(row(lesson, name, outcome), flush=True)
         print(f"{lesson}: {time.perf_counter() - start:.0f} s", flush=True)
         if arguments.write:
             write({lesson: outcomes})
+    sys.exit(f"failed: {', '.join(failed)}" if failed else 0)
 
 
 if __name__ == "__main__":

@@ -196,7 +196,7 @@ FLAT = Twin(
 )
 HALF = lambda net, batch: squared(net, batch) / 2
 SIGMOIDS = networks.perceptron(nn.Sigmoid, nn.Sigmoid)
-SMALL = {"image_size": 16}
+SMALL = {"image_size": 16, "batch_size": 32}
 
 CASES = {
     "linear_regression_scratch": Case(
@@ -309,6 +309,7 @@ CASES = {
         dict.fromkeys(("fold 1 of 10", "fold 5", "fold 10", "all folds"), MLP_IMAGES),
         chosen=(0, 4, 9, 10),
         quick={"epochs": 1},
+        slow=True,
     ),
     "hyperparameter_search": Case(
         "digits, 8×8",
@@ -370,7 +371,7 @@ CASES = {
                 networks.flattened("fc1", 16),
             )
         },
-        quick=SMALL | {"batch_size": 32},
+        quick=SMALL,
     ),
     "simple_cnn": Case(
         DIGITS,
@@ -425,6 +426,7 @@ CASES = {
     "image_folder": Case(
         "digits as files, 16×16",
         {"": image_net(torch_images.SimpleCNN, 20, adam(3e-3))},
+        slow=True,
     ),
 }
 

@@ -9,6 +9,7 @@ order of examples, and the loss of every step.
 import contextlib
 import io
 import tempfile
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from importlib import import_module
 from types import ModuleType
@@ -19,8 +20,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxdl import loop, sweep, training
+from jaxdl import classification, loop, sweep, training
 from jaxdl.feeds import BatchStream, open_feed
+from jaxdl.run import Run
 from jaxdl.sweep import members, settings
 
 
@@ -104,6 +106,9 @@ class Recorder:
         name = settings.get("name", "")
         self.add(*start, rows, losses, step_key, first=first, name=name)
         self.stop_if_enough()
+        if self.limit:  # what was not measured
+            state, history = result
+            result = state, defaultdict(lambda: np.full(1, np.nan), history)
         return result
 
     def _cut(self, data, settings):
@@ -112,7 +117,8 @@ class Recorder:
             _, length = loop._sizes(data, settings.get("batch_size"), False)
             settings["steps"] = settings.pop("epochs") * length
         settings["steps"] = min(self.limit, settings["steps"])
-        return settings | {"held_out": {}, "eval_step": None}
+        settings |= {"held_out": {}, "eval_step": None, "callbacks": (), "show": False}
+        return settings | {"driver": "scan"}
 
     def init_state(self, params, optimizer, model_state=()):
         state = training.init_state(
@@ -122,6 +128,9 @@ class Recorder:
             found = *self._member, state.params, state.model_state
             jax.debug.callback(self._note_start, *found)
         return state
+
+    def init_model(self, *given):
+        return float64(classification.init_model(*given))
 
     def scan_steps(self, step):
         steps = training.scan_steps(in_float64(step))
@@ -286,6 +295,7 @@ def descend(recorder: Recorder, module: ModuleType) -> dict[str, Callable]:
         data = dict(zip("xy", data, strict=False))
         start, rows = {"theta": path[0]}, [*np.asarray(rows)]
         recorder.add(start, (), data, rows, np.asarray(losses), None)
+        recorder.stop_if_enough()
         return path
 
     module_descend = module.descend
@@ -334,6 +344,8 @@ def edge_steps(recorder: Recorder, module: ModuleType) -> dict[str, Callable]:
         met.append(float((error**2).sum()))
         recorder.trainings[-1].rows.append(np.arange(1))
         recorder.trainings[-1] = recorder.trainings[-1]._replace(losses=np.array(met))
+        if len(met) == recorder.limit:
+            raise EnoughSeen
         return module_step(params, X, Y, learning_rate)
 
     module_step = module.step
@@ -365,11 +377,13 @@ def record(
     names = [name for name in (*DRIVERS, *SWEEPS) if hasattr(module, name)]
     if not names and hasattr(module, "make_train_step"):
         names = ["make_train_step"]
-    names += ["init_state"] if hasattr(module, "init_state") else []
+    names += [n for n in ("init_model", "init_state") if hasattr(module, n)]
     replaced = {name: getattr(recorder, name) for name in names}
     if lesson in OWN_LOOPS:
         replaced |= OWN_LOOPS[lesson](recorder, module)
+    graphs = patch.object(Run, "log_graph", lambda *given: None)
     with (
+        graphs if limit else contextlib.nullcontext(),
         tempfile.TemporaryDirectory() as folder,
         patch.multiple(module, **replaced),
         contextlib.redirect_stdout(io.StringIO()),
@@ -413,7 +427,8 @@ def rows_of_steps(data, key, size, drop_last, total) -> Iterator[np.ndarray]:
     epochs = jnp.arange(-(-total // training.steps_per_epoch(n, size, drop_last)))
     order_key = jax.random.split(key)[0]
     order = lambda epoch: training.epoch_batches(order_key, epoch, n, size)
-    for full, last in zip(*map(np.asarray, jax.vmap(order)(epochs)), strict=True):
+    orders = jax.jit(jax.vmap(order))(epochs)
+    for full, last in zip(*map(np.asarray, orders), strict=True):
         for batch in (*full, *([last] if len(last) and not drop_last else [])):
             if total == 0:
                 return

@@ -3,11 +3,11 @@
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import jax
-import torch
 
 from tests.course_parity.cases import CASES, Case
 from tests.course_parity.recording import Training, record
@@ -28,17 +28,23 @@ Results = dict[str, dict[str, dict[str, Any]]]
 
 def compared(lesson: str, limit: int | None = None) -> dict[str, dict[str, Any]]:
     """Runs a lesson and its twins, in float64; the outcome for each model by name."""
-    case, before = CASES[lesson], jax.config.read("jax_enable_x64")
-    torch.set_num_threads(1)
+    case = CASES[lesson]
     config = {**case.config, **(case.quick if limit else {})}
-    # Not enable_x64, which a callback's thread does not see.
-    jax.config.update("jax_enable_x64", True)
-    try:
+    with float64_everywhere():
         found = record(lesson, config, limit=limit or case.steps, enough=case.enough)
         return {
             name: compare(twin, training)
             for name, twin, training in paired(case, found, named=limit is None)
         }
+
+
+@contextmanager
+def float64_everywhere() -> Iterator[None]:
+    """As `jax.enable_x64`, but also in the threads that call back from programs."""
+    before = jax.config.read("jax_enable_x64")
+    jax.config.update("jax_enable_x64", True)
+    try:
+        yield
     finally:
         jax.config.update("jax_enable_x64", before)
 

@@ -131,6 +131,7 @@ def dropout_masks(model: Any, inputs: Sequence[str]) -> Callable:
 
     def of_training(training):
         variables = {"params": training.params, **dict(training.model_state)}
+        variables = jax.tree.map(jax.numpy.asarray, variables)
 
         @jax.jit
         def of_step(arrays, step):

@@ -340,3 +340,14 @@ def test_layer_norm_keeps_a_small_variance_beside_a_large_mean():
     expected = centered / np.sqrt(exact.var(-1, keepdims=True) + 1e-5)
     # Three roundings of the mean, 2e-4, are 0.002 of these outputs.
     np.testing.assert_allclose(output, expected, atol=2e-3)
+
+
+@pytest.mark.usefixtures("unchecked")
+def test_statistics_that_are_numpy_arrays_stay_as_they_were():
+    """A counter counted in place would change what the caller holds."""
+    x, layer = jnp.ones((4, 3)), BatchNorm()
+    variables = layer.init(jax.random.key(0), x, train=False)
+    held = jax.tree.map(np.array, variables)
+    _, changed = layer.apply(held, x, train=True, mutable=["batch_stats"])
+    assert held["batch_stats"]["num_batches_tracked"] == 0
+    assert changed["batch_stats"]["num_batches_tracked"] == 1
