@@ -3,13 +3,13 @@
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from itertools import islice
-from operator import itemgetter
 from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
 
 import jax
 import numpy as np
 from jaxtyping import PRNGKeyArray, PyTree
 
+from jaxdl.shuffling import shuffled_batches
 from jaxdl.training import (
     Driver,
     Metrics,
@@ -17,7 +17,6 @@ from jaxdl.training import (
     TrainStep,
     choose_driver,
     compiled,
-    epoch_batches,
     loop_steps,
     make_epoch,
     num_examples,
@@ -29,15 +28,18 @@ from jaxdl.training import (
 STEPS_A_REPORT = 100
 """steps between two updates of the progress bar"""
 BLOCKS = 20
-"""blocks of epochs that "auto" makes of a run"""
+"""blocks of epochs that "auto" makes of a run, at most"""
+BLOCK_STEPS = 1000
+"""steps that it puts into a block at least: a few milliseconds of small steps"""
 BLOCK_NUMBERS = 2**24
 """how many numbers the states after each epoch of a block may hold together"""
 SMALL_EPOCH = 10_000
 """steps of an epoch, times numbers in the state, up to which "auto" makes blocks"""
 
+HostMetrics = dict[str, np.ndarray]
 # Some steps that run together: they take the state to the next, and give metrics with a
 # leading axis of steps.
-Part = Callable[[TrainState], tuple[TrainState, Metrics]]
+Part = Callable[[TrainState], tuple[TrainState, HostMetrics]]
 
 
 class HeldOut(NamedTuple):
@@ -52,17 +54,19 @@ class HeldOut(NamedTuple):
 
     def measured_by(self) -> Callable[[TrainState], dict[str, Metrics]]:
         """Returns what measures this object's sets, compiled."""
+        if not self.sets:
+            return lambda state: {}
         measure = compiled(self.measure)
-        return lambda state: measure(state, self.sets)
+        return lambda state: jax.device_get(measure(state, self.sets))
 
 
 class Feed(NamedTuple):
     """The steps of a run, and how a state is measured after an epoch; both from 0.
 
     `parts(epoch, start, stop)` gives those of an epoch's steps, `measure(epoch, state)`
-    the metrics of every held-out set. `sizes` tells how many examples each step of an
-    epoch has, and `settings`, beside the data and the run's key, what the order of
-    examples depends on.
+    the metrics of every held-out set. Both put metrics on the host. `sizes` tells how
+    many examples each step of an epoch has, and `settings`, beside the data and the
+    run's key, what the order of examples depends on.
     """
 
     sizes: list[int]
@@ -121,7 +125,8 @@ def open_feed(
         steps = steps_per_epoch(num_examples(data), batch_size, drop_last)
         small = steps * size <= SMALL_EPOCH and jax.process_count() == 1
         if driver == "scan" and small:
-            driver, block = "run", -(-epochs // BLOCKS)
+            driver = "run"
+            block = max(-(-epochs // BLOCKS), -(-BLOCK_STEPS // steps))
     arguments = train_step, data, key, held_out, batch_size
     if driver != "run":
         return feed_arrays(*arguments, drop_last=drop_last, driver=driver)
@@ -142,7 +147,6 @@ def feed_arrays(
     """Feeds from arrays on the device, in another order each epoch."""
     n = num_examples(data)
     order_key, step_key = jax.random.split(key)
-    order = compiled(epoch_batches, static_argnums=(2, 3))
     measured = held_out.measured_by()
     if driver == "loop":
         steps = loop_steps(train_step)
@@ -150,10 +154,14 @@ def feed_arrays(
         steps = compiled(scan_steps(train_step), donate_argnums=0)
 
     def parts(epoch, start, stop):
-        full, last = jax.device_get(order(order_key, epoch, n, batch_size))
+        full, last = shuffled_batches(order_key, epoch, n, batch_size)
         cut = _cut(full, last[: 0 if drop_last else None])
         for batches in _between(start, stop, cut):
-            yield lambda state, batches=batches: steps(state, data, batches, step_key)
+            yield partial(run, batches)
+
+    def run(batches, state):
+        state, metrics = steps(state, data, batches, step_key)
+        return state, jax.device_get(metrics)
 
     sizes = [batch_size] * (n // batch_size)
     sizes += [n % batch_size] if n % batch_size and not drop_last else []
@@ -202,8 +210,10 @@ def feed_blocks(
         last, outcomes = run(state, data, held_out.sets, length)
         outcomes = jax.device_get(outcomes)
         ahead.clear()
+        arrays, tree = jax.tree.flatten(outcomes)
         for i in range(length):
-            state, *measures = jax.tree.map(itemgetter(i), outcomes)
+            each = [array[i] for array in arrays]
+            state, *measures = jax.tree.unflatten(tree, each)
             ahead[epoch + i] = (last if i + 1 == length else state, *measures)
 
     def parts(epoch, start, stop):
@@ -259,7 +269,7 @@ def feed_stream(
         for batch, _ in batches:
             state, metrics = step(state, batch, step_key)
             history.append(metrics)
-        return state, stack_metrics(history)
+        return state, jax.device_get(stack_metrics(history))
 
     settings = {k: v for k, v in stream.state(0).items() if k != "position"}
     sizes = [stream.batch_size] * length

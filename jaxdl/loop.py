@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, PRNGKeyArray, PyTree
 
-from jaxdl.feeds import BatchStream, HeldOut, open_feed
+from jaxdl.feeds import BatchStream, HeldOut, HostMetrics, open_feed
 from jaxdl.progress import Show, is_due, reporting, spell
 from jaxdl.resume import (
     Progress,
@@ -35,7 +35,6 @@ from jaxdl.training import (
 EvalStep = Callable[[TrainState, PyTree, Array], Metrics]
 Callback = Callable[[int, TrainState, Record], None]
 History = dict[str, np.ndarray]
-HostMetrics = dict[str, np.ndarray]
 
 
 class Watch(NamedTuple):
@@ -185,18 +184,16 @@ def fit(
             for part in feed.parts(epoch - 1, position, stop):
                 first_step = int(state.step)
                 state, metrics = part(state)
-                metrics = jax.device_get(metrics)
                 _check_finite(metrics["loss"], epoch, first_step)
                 met = _appended(met, metrics)
-                so_far = spell(_means(met, feed.sizes))
-                report.advance(
-                    len(metrics["loss"]), f"epoch {epoch}/{epochs}  {so_far}"
-                )
+                if report.moves:
+                    so_far = f"epoch {epoch}/{epochs}  {spell(_means(met, feed.sizes))}"
+                    report.advance(len(metrics["loss"]), so_far)
                 if len(met["loss"]) < stop:
                     save()
 
             measured = {"train": _means(met, feed.sizes)}
-            measures = jax.device_get(feed.measure(epoch - 1, state))
+            measures = feed.measure(epoch - 1, state)
             measured |= {split: measures[split] for split in held_out}
             records.append(_record(measured))
             if is_due(epoch, epochs):
@@ -259,11 +256,13 @@ def _appended(met: HostMetrics, metrics: HostMetrics) -> HostMetrics:
 
 def _means(met: HostMetrics, sizes: Sequence[int]) -> Record:
     """Means over examples, of means over batches of the sizes given."""
-    weights = sizes[: len(met["loss"])]
-    return {
-        name: np.average(met[name].astype(float), axis=0, weights=weights)
-        for name in _loss_first(met)
-    }
+    weights = np.array(sizes[: len(met["loss"])], float)
+    means = {}
+    for name in _loss_first(met):
+        values = met[name].astype(float)
+        each = weights.reshape(-1, *[1] * (values.ndim - 1))
+        means[name] = (each * values).sum(0) / weights.sum()
+    return means
 
 
 def _record(measured: Mapping[str, Record]) -> Record:

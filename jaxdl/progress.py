@@ -17,6 +17,8 @@ class Report(NamedTuple):
 
     advance: Callable[[int, str], None]
     line: Callable[[str], None]
+    moves: bool
+    """whether there is a bar"""
 
 
 @contextmanager
@@ -34,7 +36,8 @@ def reporting(total: int, *, show: Show = True, name: str = "") -> Iterator[Repo
     nothing = lambda text: None
     if not show or not console.is_terminal:
         write = lambda text: print(before + text, flush=True)
-        yield Report(lambda steps, text: None, write if show is True else nothing)
+        lines = write if show is True else nothing
+        yield Report(lambda steps, text: None, lines, moves=False)
         return
 
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
@@ -59,7 +62,7 @@ def reporting(total: int, *, show: Show = True, name: str = "") -> Iterator[Repo
             progress.update(task, advance=steps, description=before + text, rate=rate)
 
         write = lambda text: console.print(before + text, highlight=False, markup=False)
-        yield Report(advance, write if show is True else nothing)
+        yield Report(advance, write if show is True else nothing, moves=True)
 
 
 def is_due(epoch: int, epochs: int) -> bool:

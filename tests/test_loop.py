@@ -347,6 +347,7 @@ def test_epochs_run_ahead_in_programs_of_many(run, monkeypatch, driver, programs
         return call
 
     monkeypatch.setattr(feeds, "compiled", counting)
+    monkeypatch.setattr(feeds, "BLOCK_STEPS", 1)
     seen = []
     settings = {"callbacks": [lambda e, s, r: seen.append(float(s.params))]}
     settings |= {"eval_step": make_eval_step(eval_fn), "held_out": {"test": run[2]}}
