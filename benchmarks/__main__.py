@@ -19,7 +19,11 @@ from typing import Any
 
 from benchmarks.cases import BY_NAME, CASES
 
-EXTRAS = ("matrix",)
+EXTRAS = (
+    "matrix", "imports", "curves", "overhead", "compiling", "devices", "lessons",
+    "loading",
+)  # fmt: skip
+"""as `extras` has them"""
 
 
 def main(arguments: list[str] | None = None) -> dict[str, Any]:
@@ -51,9 +55,10 @@ def main(arguments: list[str] | None = None) -> dict[str, Any]:
 
 def run(given: argparse.Namespace) -> dict[str, Any]:
     from benchmarks import extras, training
+    from benchmarks.settings import Settings
     from benchmarks.timing import machine
 
-    settings = training.Settings(
+    settings = Settings(
         given.device,
         2 if given.quick else given.turns,
         0 if given.quick else given.fresh_turns,
@@ -62,7 +67,7 @@ def run(given: argparse.Namespace) -> dict[str, Any]:
     )
     chosen = given.cases or [
         case.name for case in CASES if case.device in ("any", given.device)
-    ] + list(EXTRAS)
+    ] + list(extras.NAMES[given.device])
     results: dict[str, Any] = {
         "machine": machine(given.device),
         "settings": settings._asdict(),
@@ -107,7 +112,8 @@ def spell(name: str, record: dict[str, Any]) -> str:
             else ""
         )
         spread = f"{ratio['low']:.2f} to {ratio['high']:.2f}"
-        lines.append(f"  {side} / jaxdl {ratio['median']:.2f} ({spread}){text}")
+        pair = side if " / " in side else f"{side} / jaxdl"
+        lines.append(f"  {pair} {ratio['median']:.2f} ({spread}){text}")
     return "\n".join(lines)
 
 

@@ -50,8 +50,8 @@ class Case:
     """"gpu" leaves the case out elsewhere, unless it is asked for by name"""
     quick_options: Mapping[str, Any] = field(default_factory=dict)
     """options of the network when only the machinery is tried"""
-    plain: bool = True
-    """whether plain Flax has it as its users write it"""
+    whole: bool = False
+    """whether all epochs as one program, by `make_run`, are a side of their own"""
     fresh: bool = True
     """whether it is also run as a process of its own"""
 
@@ -152,12 +152,12 @@ CASES = [
     Case(
         "linear", "linear regression", "linear", line, 1000, 10, 20,
         options={"features": 1}, inputs=("x",), loss="squared_error",
-        learning_rate=0.03, goals={FAST: 20, FLAX: 1.2},
+        learning_rate=0.03, goals={FAST: 20, FLAX: 1.2}, whole=True,
     ),
     Case(
         "logistic", "logistic regression", "linear", exam, 3, 3, 500,
         options={"features": 1}, inputs=("x",), loss="binary",
-        goals={FAST: 20, FLAX: 1.2},
+        goals={FAST: 20, FLAX: 1.2}, whole=True,
     ),
     perceptron(
         "softmax", "softmax regression", examples=59904, batch_size=256,
@@ -201,7 +201,7 @@ CASES = [
         "char_rnn", "character RNN", "char_rnn", hello, 1, 1, 200,
         inputs=("text",), optimizer="adam", learning_rate=0.01,
         tolerance=0.2,  # as above, and the word is learned within the run
-        goals={FAST: 2, FLAX: 1.2},
+        goals={FAST: 2, FLAX: 1.2}, whole=True,
     ),
     perceptron(
         "rates", "16 learning rates of softmax regression", examples=59904,

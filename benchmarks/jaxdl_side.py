@@ -106,12 +106,21 @@ def order(case: Case) -> np.ndarray:
     return np.asarray(jax.jit(jax.vmap(of_epoch))(jnp.arange(case.epochs)))
 
 
-def build(case: Case, data: Arrays, weights: list[Arrays] | None = None) -> Begin:
+def build(
+    case: Case,
+    data: Arrays,
+    weights: list[Arrays] | None = None,
+    *,
+    whole: bool = False,
+) -> Begin:
     """Returns `begin() -> run() -> losses of the epochs`; what begins is not timed.
 
-    Losses of members have a leading axis of members.
+    Losses of members have a leading axis of members. `whole` runs all epochs as one
+    program.
     """
     starts = [initial(case, data, given) for given in weights or [None]]
+    if whole:
+        return one_program(case, data, *starts[0])
     if case.kind == "train":
         return training(case, data, *starts[0])
     if case.kind == "evaluate":
@@ -142,6 +151,19 @@ def training(case: Case, data: Arrays, params: Any, model_state: Any) -> Begin:
             )  # fmt: skip
         jax.block_until_ready(state)
         return history["train/loss"]
+
+    return lambda: run
+
+
+def one_program(case: Case, data: Arrays, params: Any, model_state: Any) -> Begin:
+    epoch = make_epoch(make_step(case), case.batch_size)
+    program = compiled(make_run(epoch, case.epochs))
+    start = init_state(params, make_optimizer(case, case.learning_rate), model_state)
+    start, data = jax.device_put((start, data))
+
+    def run():
+        metrics = jax.block_until_ready(program(start, data, KEY))[1]
+        return np.asarray(metrics["loss"]).mean(axis=1)
 
     return lambda: run
 

@@ -1,50 +1,37 @@
-"""What `fit` adds to the bare epoch that it drives: logging, progress, checkpoints.
-
-    python -m benchmarks.overhead
-
-The five-layer network 784-512-256-128-64-10 on 60,000 drawn images, batches of 64, in
-turns: the scanned epoch alone; `fit` with a progress bar and a TensorBoard log; the
-same with a checkpoint an epoch. Medians over epochs, the first left out.
-"""
+"""What `fit` adds to the bare epochs that it drives: logging, progress, checkpoints."""
 
 import statistics
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
-import optax
-from flax import linen as nn
 
+from benchmarks import jaxdl_side
+from benchmarks.cases import BY_NAME
+from benchmarks.settings import Settings
 from jaxdl.config import RunConfig
-from jaxdl.functional import cross_entropy
-from jaxdl.layers import Linear
 from jaxdl.loop import fit
 from jaxdl.run import open_run
-from jaxdl.training import compiled, init_state, make_epoch, make_train_step
+from jaxdl.training import compiled, init_state, make_epoch
 
-BATCH, EPOCHS, TURNS = 64, 4, 3
+EPOCHS, TURNS = 4, 3
 
 
-def main() -> None:
-    rng = np.random.default_rng(0)
-    data = {
-        "image": jnp.asarray(rng.random((60_000, 784), dtype=np.float32)),
-        "label": jnp.asarray(rng.integers(0, 10, 60_000)),
-    }
-    widths = [w for width in (512, 256, 128, 64) for w in (Linear(width), nn.relu)]
-    model, optimizer = nn.Sequential([*widths, Linear(10)]), optax.sgd(0.01, 0.5)
-    params = model.init(jax.random.key(0), data["image"][:1])["params"]
+def measure(settings: Settings) -> dict[str, Any]:
+    """Median seconds of an epoch of the five-layer network, the first left out.
 
-    def loss_fn(params, model_state, batch, key):
-        logits = model.apply({"params": params}, batch["image"])
-        return cross_entropy(logits, batch["label"]), (model_state, {})
-
-    step = make_train_step(loss_fn, optimizer)
-    key, state = jax.random.key(1), init_state(params, optimizer)
-    epoch = compiled(make_epoch(step, BATCH))
+    In turns: the scanned epoch alone; `fit` with a progress bar and a TensorBoard log;
+    the same with a checkpoint an epoch.
+    """
+    case = BY_NAME["mlp"].quick() if settings.quick else BY_NAME["mlp"]
+    data = jax.device_put(case.draw())
+    params, model_state = jaxdl_side.initial(case, data)
+    step, optimizer = jaxdl_side.make_step(case), jaxdl_side.make_optimizer(case, 0.01)
+    key, state = jax.random.key(1), init_state(params, optimizer, model_state)
+    epoch = compiled(make_epoch(step, case.batch_size))
 
     def bare():
         now, times = state, []
@@ -55,7 +42,7 @@ def main() -> None:
         return times[1:]
 
     def fitted(save_seconds: float | None):
-        stamps = []
+        stamps: list[float] = []
         with (
             tempfile.TemporaryDirectory() as directory,
             open_run("overhead", RunConfig(run_dir=str(Path(directory, "run")))) as run,
@@ -66,25 +53,17 @@ def main() -> None:
                 data,
                 key,
                 epochs=EPOCHS,
-                batch_size=BATCH,
+                batch_size=case.batch_size,
                 callbacks=[run.log, lambda *_: stamps.append(time.perf_counter())],
                 checkpoint_dir=run.checkpoints if save_seconds else None,
                 save_seconds=save_seconds or 0,
+                show=not settings.quick,
             )
-        return list(np.diff(stamps))
+        return np.diff(stamps).tolist()
 
-    times: dict[str, list[float]] = {"bare epoch": [], "fit": [], "and checkpoints": []}
-    for _ in range(TURNS):
-        times["bare epoch"] += bare()
+    times: dict[str, list[float]] = {"bare": [], "fit": [], "checkpoints": []}
+    for _ in range(1 if settings.quick else TURNS):
+        times["bare"] += bare()
         times["fit"] += fitted(None)
-        times["and checkpoints"] += fitted(0.9 * statistics.median(times["bare epoch"]))
-    base = statistics.median(times["bare epoch"])
-    for name, values in times.items():
-        median = statistics.median(values)
-        print(
-            f"{name:16} {median:6.3f} s an epoch, {median / base:5.2f} of the bare one"
-        )
-
-
-if __name__ == "__main__":
-    main()
+        times["checkpoints"] += fitted(0.9 * statistics.median(times["bare"]))
+    return {name: statistics.median(values) for name, values in times.items()}

@@ -1,21 +1,16 @@
-"""Times sweeps beside their members' single runs, in turns, in one process.
+"""Times members of sweeps at once and in turn, model by model: the rule of "auto".
 
-    python -m benchmarks.sweeps                  # the two below, with MNIST
-    python -m benchmarks.sweeps rule             # at once or in turn, model by model
+    python -m benchmarks.sweeps
 
-float32, medians of turns. A single run is one member's function, compiled on its own
-and called once for each member; compiling is not counted. Results are compared before
-they are timed: those in turn, bit for bit. MNIST is read from --data-dir or
-TFDS_DATA_DIR; without either the data are random numbers of its shape.
+float32, random data, medians of turns, compiling not counted. The sweeps that users
+run are cases of `python -m benchmarks`: rates, folds, ensemble.
 """
 
 import argparse
-import os
 import statistics
 import time
 from collections.abc import Callable
 from functools import partial
-from operator import itemgetter
 from typing import NamedTuple
 
 import jax
@@ -24,7 +19,6 @@ import numpy as np
 import optax
 from flax import linen as nn
 
-from jaxdl.data import k_folds, load_images
 from jaxdl.functional import cross_entropy
 from jaxdl.layers import GRU
 from jaxdl.models.lenet import LeNet
@@ -34,13 +28,8 @@ from jaxdl.training import (
     compiled,
     init_state,
     make_epoch,
-    make_eval_step,
-    make_evaluation,
     make_train_step,
-    take,
 )
-
-SINGLE = "One by one"
 
 
 class Perceptron(nn.Module):
@@ -94,14 +83,6 @@ def trainer(model, data, batch_size):
     return train
 
 
-def evaluation(model):
-    def eval_fn(params, model_state, batch):
-        logits = model.apply({"params": params}, batch["image"])
-        return {"loss": cross_entropy(logits, batch["label"], reduction="none")}
-
-    return make_evaluation(make_eval_step(eval_fn), 256)
-
-
 def medians(runs: dict[str, Callable], turns: int) -> dict[str, float]:
     """Runs all in turns, so that whatever else the machine does slows all."""
     for run in runs.values():
@@ -125,52 +106,6 @@ def programs(run, members, data, hows):
 
         calls[how] = partial(compiled(program), members, data)
     return calls
-
-
-def one_by_one(run, members, data):
-    """Returns a call of run(member, data) for each member in turn."""
-    count = len(jax.tree.leaves(members)[0])
-    each = [jax.tree.map(itemgetter(i), members) for i in range(count)]
-    single = compiled(run)
-    return lambda: [single(member, data) for member in each]
-
-
-def compared(run, members, data, turns):
-    calls = programs(run, members, data, ("auto", "map", "vmap"))
-    single = one_by_one(run, members, data)
-    check(single(), calls["map"](), calls["vmap"]())
-    return medians({SINGLE: single} | calls, turns)
-
-
-def check(single, in_turn, at_once):
-    """Refuses to time what does not compute the same."""
-    single = jax.tree.map(lambda *values: jnp.stack(values), *single)
-    jax.tree.map(np.testing.assert_array_equal, in_turn, single)
-    close = partial(np.testing.assert_allclose, rtol=1e-3, atol=1e-3)
-    jax.tree.map(close, at_once, single)
-
-
-def five_folds(data, turns):
-    """Cross-validates the perceptron of five layers at batch 64, an epoch a fold."""
-    model = Perceptron((512, 256, 128, 64, 10))
-    train, evaluate = trainer(model, data, 64), evaluation(model)
-    folds = k_folds(jax.random.key(0), len(data["label"]), 5)
-    key = jax.random.key(1)
-
-    def run(fold, data):
-        state, _ = train(0.1, key, take(data, fold.train))
-        return evaluate(state, take(data, fold.validation))
-
-    return compared(run, folds, data, turns)
-
-
-def learning_rates(data, turns):
-    """Tries 16 learning rates of softmax regression on the same batches of 256."""
-    model = Perceptron((10,))
-    train, key = trainer(model, data, 256), jax.random.key(1)
-    run = lambda learning_rate, data: train(learning_rate, key, data)[0].params
-    rates = jnp.geomspace(1e-3, 1.0, 16)
-    return compared(run, rates, data, turns)
 
 
 def cases():
@@ -217,25 +152,8 @@ def rule(turns):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("what", nargs="?", choices=("goals", "rule"), default="goals")
-    parser.add_argument("--data-dir", default=os.environ.get("TFDS_DATA_DIR"))
     parser.add_argument("--turns", type=int, default=7)
-    arguments = parser.parse_args()
-    if arguments.what == "rule":
-        rule(arguments.turns)
-        return
-    if arguments.data_dir:
-        data = load_images("mnist", data_dir=arguments.data_dir).train
-    else:
-        data = random_data(60000, 28, 28, 1)
-    data = jax.device_put(data)
-    for benchmark, limit in ((five_folds, 1.0), (learning_rates, 0.3)):
-        seconds = benchmark(data, arguments.turns)
-        in_turn = seconds.pop(SINGLE)
-        print(f"{benchmark.__doc__} {SINGLE}: {in_turn:.2f} s.")
-        for how, time_taken in seconds.items():
-            ratio = time_taken / in_turn
-            print(f"  {how:5s} {time_taken:6.2f} s, {ratio:.2f} of it (goal: {limit})")
+    rule(parser.parse_args().turns)
 
 
 if __name__ == "__main__":

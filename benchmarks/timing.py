@@ -15,8 +15,9 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.settings import PAUSE
+
 ROOT = Path(__file__).parents[1]
-PAUSE = 0.5  # seconds: PyTorch's threads go on spinning after their work is done
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "torch", "numpy")
 
 

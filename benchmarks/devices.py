@@ -1,12 +1,13 @@
 """Weak scaling of the data-parallel step: a batch of 64 on each of more devices.
 
-    python -m benchmarks.scaling
+    python -m benchmarks.devices
 
 The five-layer perceptron 784-512-256-128-64-10. Where there is one device only, the CPU
 acts as eight; they share its cores, so that this tells what splitting costs, not what
-more hardware gains. Medians of turns.
+more hardware gains. Medians of turns, as JSON.
 """
 
+import json
 import statistics
 import time
 
@@ -14,11 +15,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from flax import linen as nn
 from jax.sharding import Mesh
 
 from jaxdl.classification import classification, init_model
-from jaxdl.layers import Linear, Sequential
+from jaxdl.models.mlp import MLP
 from jaxdl.sharding import shard_batch, shard_state, shard_step
 from jaxdl.training import compiled, init_state, make_train_step
 
@@ -27,9 +27,7 @@ BATCH, STEPS, TURNS = 64, 50, 7
 
 def main() -> None:
     devices = jax.devices()
-    widths = (512, 256, 128, 64)
-    layers = [layer for width in widths for layer in (Linear(width), nn.relu)]
-    model, optimizer = Sequential([*layers, Linear(10)]), optax.sgd(0.01, 0.5)
+    model, optimizer = MLP((512, 256, 128, 64, 10)), optax.sgd(0.01, 0.5)
     params, _ = init_model(model, jax.random.key(0), jnp.zeros((1, 784)))
     step = make_train_step(classification(model).loss_fn, optimizer)
     rng = np.random.default_rng(0)
@@ -50,32 +48,20 @@ def main() -> None:
             for _ in range(STEPS):
                 # Each waits: virtual devices can lock up when steps queue.
                 now, _ = jax.block_until_ready(program(now, batch, key))
-            return 1000 * (time.perf_counter() - start) / STEPS
+            return (time.perf_counter() - start) / STEPS
 
         return run
 
     counts = [count for count in (1, 2, 4, 8) if count <= len(devices)]
     runs = {count: timer(count) for count in counts}
-    times: dict[int, list[float]] = {count: [] for count in counts}
+    seconds: dict[int, list[float]] = {count: [] for count in counts}
     for turn in range(TURNS + 1):
         for count, run in runs.items():
-            milliseconds = run()
+            took = run()
             if turn:
-                times[count].append(milliseconds)
-    one = statistics.median(times[1])
-    print("| devices | batch | a step | images a second | of one device's |")
-    print("|---|---|---|---|---|")
-    for count in counts:
-        step_ms = statistics.median(times[count])
-        rate, gain = 1000 * count * BATCH / step_ms, count * one / step_ms
-        cells = (
-            count,
-            count * BATCH,
-            f"{step_ms:.2f} ms",
-            f"{rate:,.0f}",
-            f"{gain:.2f}",
-        )
-        print(f"| {' | '.join(map(str, cells))} |")
+                seconds[count].append(took)
+    medians = {count: statistics.median(times) for count, times in seconds.items()}
+    print(json.dumps({"batch": BATCH, "seconds": medians}))
 
 
 if __name__ == "__main__":

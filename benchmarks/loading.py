@@ -1,7 +1,5 @@
 """Times reading data beside PyTorch's DataLoader, and measures its memory.
 
-    TFDS_DATA_DIR=... python -m benchmarks.data
-
 Images are 2,000 generated JPEGs of 500×375 pixels, resized to 224×224 by Pillow on both
 sides, in batches of 64 bytes-valued images, shuffled, by 2 worker processes. The rate
 from the start counts the start of the workers, not the import of the libraries; the
@@ -11,7 +9,6 @@ Memory is the most that a process and its workers had resident together, with wh
 share counted in each.
 """
 
-import argparse
 import multiprocessing
 import os
 import statistics
@@ -26,10 +23,12 @@ from typing import Any, NamedTuple
 import numpy as np
 from PIL import Image
 
+from benchmarks.settings import Settings
+
 IMAGES, CLASSES = 2000, 10
 SIZE = (224, 224)
 BATCH, WARM_UP, EPOCHS, WORKERS = 64, 8, 3, 2
-STREAMED = 200_000
+STREAMED = 30_000
 PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
@@ -158,6 +157,13 @@ def resident(pid: int) -> int:
         return 0
 
 
+def apart(function: Callable, *arguments: Any) -> Any:
+    """The function's result in a fresh process, which may start others."""
+    spawn = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(1, mp_context=spawn) as pool:
+        return pool.submit(function, *arguments).result()
+
+
 def mnist_seconds(data_dir: str) -> float:
     from jaxdl.data.tfds_images import load_prepared
 
@@ -167,42 +173,25 @@ def mnist_seconds(data_dir: str) -> float:
     return time.perf_counter() - start
 
 
-def apart(function: Callable, *arguments: Any) -> Any:
-    """The function's result in a fresh process, which may start others."""
-    spawn = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(1, mp_context=spawn) as pool:
-        return pool.submit(function, *arguments).result()
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--turns", type=int, default=5)
-    turns = parser.parse_args().turns
-
+def measure(settings: Settings) -> dict[str, Any]:
+    """Medians of turns: seconds to the first batch, and images a second."""
     sides = {"jaxdl": jaxdl_batches, "PyTorch": torch_batches}
     measured: dict[str, list[Rates]] = {name: [] for name in sides}
     with tempfile.TemporaryDirectory() as folder:
         write_images(Path(folder))
-        for _ in range(turns):
+        for _ in range(5):
             for name, batches in sides.items():
                 measured[name].append(apart(rates, batches, Path(folder)))
-    print("| images from JPEG | to the first batch | from the start | steady |")
-    print("|---|---|---|---|")
-    for name, found in measured.items():
-        first, whole, steady = map(statistics.median, zip(*found, strict=True))
-        print(
-            f"| {name} | {first:.1f} s | {whole:.0f}/s | {steady:.0f}/s |", flush=True
-        )
-
+    found: dict[str, Any] = {
+        name: {
+            field: statistics.median(getattr(run, field) for run in runs)
+            for field in Rates._fields
+        }
+        for name, runs in measured.items()
+    }
     peaks, rate = apart(peak_memory)
-    print(f"\n{STREAMED:,} generated images streamed at {rate:.0f}/s: peak memory by")
-    print("tenths of the time " + ", ".join(f"{peak:.0f}" for peak in peaks) + " MiB")
+    found["stream"] = {"images": STREAMED, "peaks_mib": peaks, "rate": rate}
     if data_dir := os.environ.get("TFDS_DATA_DIR"):
-        seconds = statistics.median(
-            apart(mnist_seconds, data_dir) for _ in range(turns)
-        )
-        print(f"\n70,000 MNIST images into arrays: {seconds:.2f} s")
-
-
-if __name__ == "__main__":
-    main()
+        seconds = [apart(mnist_seconds, data_dir) for _ in range(5)]
+        found["mnist_seconds"] = statistics.median(seconds)
+    return found

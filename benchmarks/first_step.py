@@ -1,6 +1,6 @@
 """From nothing to the end of the first training step, by jaxdl and by plain Flax.
 
-    python -m benchmarks.compile
+    python -m benchmarks.first_step
 
 Each measurement is a process of its own, the two in turns; the clock starts when all is
 imported and the batch is drawn. Images are 32×32, the optimiser is SGD with momentum
@@ -21,15 +21,12 @@ What was tried, in seconds of the processors on a busy machine, for DenseNet-121
   blocks has one of each shape, so that there is nothing to share up to ResNet-34.
 """
 
-import argparse
 import json
 import statistics
-import subprocess
 import sys
 import time
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -37,6 +34,9 @@ import jax.numpy as jnp
 import optax
 from flax import linen as nn
 
+from benchmarks.flax_side import NETWORKS
+from benchmarks.settings import Settings
+from benchmarks.timing import fresh
 from jaxdl import zoo
 from jaxdl.functional import cross_entropy
 from jaxdl.optimizers import sgd
@@ -46,29 +46,8 @@ BATCHES = {"resnet18": 64, "densenet121": 16}
 CLASSES = 10
 
 
-class PlainResNet(nn.Module):
-    """ResNet-18 as Flax's examples write it."""
-
-    @nn.compact
-    def __call__(self, x, *, train):
-        conv = partial(nn.Conv, use_bias=False)
-        norm = partial(nn.BatchNorm, use_running_average=not train, momentum=0.9)
-        x = nn.relu(norm()(conv(64, (7, 7), (2, 2), padding=3)(x)))
-        x = nn.max_pool(x, (3, 3), (2, 2), padding=((1, 1), (1, 1)))
-        for stage in range(4):
-            for block in range(2):
-                width, stride = 64 * 2**stage, 2 if stage and not block else 1
-                y = conv(width, (3, 3), (stride, stride), padding=1)(x)
-                y = conv(width, (3, 3), padding=1)(nn.relu(norm()(y)))
-                y = norm(scale_init=nn.initializers.zeros)(y)
-                if x.shape != y.shape:
-                    x = norm()(conv(width, (1, 1), (stride, stride))(x))
-                x = nn.relu(x + y)
-        return nn.Dense(CLASSES)(x.mean((1, 2)))
-
-
 class PlainDenseNet(nn.Module):
-    """DenseNet-121 likewise."""
+    """DenseNet-121 as Flax's examples write it."""
 
     @nn.compact
     def __call__(self, x, *, train):
@@ -87,7 +66,7 @@ class PlainDenseNet(nn.Module):
         return nn.Dense(CLASSES)(nn.relu(norm()(x)).mean((1, 2)))
 
 
-PLAIN = {"resnet18": PlainResNet, "densenet121": PlainDenseNet}
+PLAIN = {"resnet18": NETWORKS["resnet18"], "densenet121": PlainDenseNet}
 Clock = Callable[[str], None]
 
 
@@ -179,45 +158,32 @@ def measure(side: str, name: str) -> dict[str, tuple[float, float]]:
     return parts
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--models", nargs="+", default=list(BATCHES), choices=BATCHES)
-    parser.add_argument("--turns", type=int, default=3)
-    parser.add_argument("--child", nargs=2, help=argparse.SUPPRESS)
-    args = parser.parse_args()
-    if args.child:
-        print(json.dumps(measure(*args.child)))
-        return
-    for name in args.models:
+def measure_all(settings: Settings) -> dict[str, Any]:
+    """Medians over fresh processes, the two sides in turns, with a part "total"."""
+    found: dict[str, Any] = {}
+    for name in BATCHES:
         runs: dict[str, list[dict]] = {side: [] for side in SIDES}
-        for _ in range(args.turns):
-            for side, found in runs.items():
-                command = [sys.executable, "-m", "benchmarks.compile"]
-                done = subprocess.run(
-                    [*command, "--child", side, name],
-                    capture_output=True,
-                    text=True,
-                    check=True,
-                    cwd=Path(__file__).parents[1],
-                )
-                found.append(json.loads(done.stdout.splitlines()[-1]))
-        print(f"{name} at 32x32, batch {BATCHES[name]}: seconds (of processors)")
-        for side, found in runs.items():
-            report(side, found)
+        for _ in range(max(1, settings.fresh_turns)):
+            for side, kept in runs.items():
+                done = fresh(["-m", "benchmarks.first_step", side, name])
+                del done["wall"], done["cpu"]
+                kept.append(done)
+        found[name] = {side: medians(kept) for side, kept in runs.items()}
+    return found
 
 
-def report(side: str, runs: list[dict]) -> None:
-    medians = {
+def medians(runs: list[dict]) -> dict[str, list[float]]:
+    """Seconds, and those of the processors, of each part and of all together."""
+    parts = {
         part: [statistics.median(run[part][i] for run in runs) for i in (0, 1)]
         for part in runs[0]
     }
-    medians["total"] = [
+    parts["total"] = [
         statistics.median(sum(times[i] for times in run.values()) for run in runs)
         for i in (0, 1)
     ]
-    columns = (f"{part} {w:.2f} ({c:.2f})" for part, (w, c) in medians.items())
-    print(f"  {side:10} " + "  ".join(columns))
+    return parts
 
 
 if __name__ == "__main__":
-    main()
+    print(json.dumps(measure(*sys.argv[1:])))
