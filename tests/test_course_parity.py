@@ -12,9 +12,11 @@ from experiments._all import lessons
 from tests.course_parity import results
 from tests.course_parity.cases import CASES, WITHOUT, descent
 from tests.course_parity.recording import DRIVERS, SWEEPS, record
-from tests.course_parity.torch_runs import LIMIT, Apart, apart, compare
+from tests.course_parity.torch_runs import Apart, apart, compare
 
 STEPS = 20
+NEAR = 1e-11
+"""a limit of the few first steps, in which rounding has not grown: 1e-13 at most"""
 TRAIN = {*DRIVERS, *SWEEPS, "make_train_step", "loop_steps", "ensemble"}
 
 
@@ -28,7 +30,7 @@ TRAIN = {*DRIVERS, *SWEEPS, "make_train_step", "loop_steps", "ensemble"}
 def test_first_steps_are_those_of_torch(lesson):
     for name, outcome in results.compared(lesson, limit=STEPS).items():
         assert outcome["steps"] > 1, name
-        assert outcome["jaxdl"]["largest"] < LIMIT, name
+        assert outcome["jaxdl"]["largest"] < NEAR, name
 
 
 def test_another_learning_rate_is_seen():

@@ -85,24 +85,21 @@ def as_layers(params):
 
 
 def scratch_masks(training):
-    """Of `dropout_scratch`, by its own function and its own draws."""
+    """Of `dropout_scratch`, whose own function and draws say which units are kept."""
     import jax
 
     from experiments import dropout_scratch
 
-    rates = dropout_scratch.Config().dropout
+    rates, lesson_dropout = dropout_scratch.Config().dropout, dropout_scratch.dropout
     widths = [len(b) for _, b in training.params[:-1]]
 
     @partial(jax.jit, static_argnums=1)
     def of_step(step, size):
         key = jax.random.fold_in(training.key, step)
         pairs = enumerate(zip(widths, rates, strict=True))
-        return [
-            dropout_scratch.dropout(
-                jax.random.fold_in(key, i), jax.numpy.ones((size, width)), p
-            )
-            for i, (width, p) in pairs
-        ]
+        ones = lambda width: jax.numpy.ones((size, width))
+        draw = lambda i, *given: lesson_dropout(jax.random.fold_in(key, i), *given)
+        return [(draw(i, ones(n), p) > 0) / (1 - p) for i, (n, p) in pairs]
 
     return lambda step, rows: of_step(step, len(rows))
 

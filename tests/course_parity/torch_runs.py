@@ -124,7 +124,7 @@ def compare(twin: Twin, training: Training) -> dict[str, Any]:
 
 
 def dropout_masks(model: Any, inputs: Sequence[str]) -> Callable:
-    """What the dropout layers of a module multiply by, at a step on some rows."""
+    """What multiplies, at a step on some rows, where a module keeps units or not."""
     from flax import linen as nn
 
     from jaxdl.layers import Dropout
@@ -140,7 +140,8 @@ def dropout_masks(model: Any, inputs: Sequence[str]) -> Callable:
             def record(call, args, kwargs, context):
                 if not isinstance(context.module, Dropout):
                     return call(*args, **kwargs)
-                masks.append(call(jax.numpy.ones_like(args[0]), **kwargs))
+                kept = call(jax.numpy.ones_like(args[0]), **kwargs) > 0
+                masks.append(kept / (1 - context.module.p))  # as PyTorch scales
                 return args[0] * masks[-1]
 
             with nn.intercept_methods(record):
