@@ -1,7 +1,7 @@
 """jaxdl as its users call it: `fit`, and members in one compiled program."""
 
 from collections.abc import Callable
-from functools import cache, partial
+from functools import partial
 from typing import Any
 from unittest.mock import patch
 
@@ -132,16 +132,18 @@ def training(case: Case, data: Arrays, params: Any, model_state: Any) -> Begin:
     step = make_step(case)
     start = init_state(params, make_optimizer(case, case.learning_rate), model_state)
     start, data = jax.device_put((start, data))
-    open_feed = cache(lambda: loop.open_feed(*opening[0], **opening[1]))
-    opening: list[Any] = []
+    open_feed, feeds = loop.open_feed, []
 
     def open_once(*arguments, **settings):
         """As `fit` does, but what was compiled in an earlier turn stays."""
-        opening[:] = opening or [arguments, settings]
-        with patch.object(loop, "open_feed", original):
-            return open_feed()
+        feeds[:] = feeds or [open_feed(*arguments, **settings)]
+        return feeds[0]
 
-    original = loop.open_feed
+    def begin():
+        for feed in feeds:
+            for epoch in range(case.epochs):
+                feed.parts(epoch, 1, 1)  # a part of it: what was run ahead is forgotten
+        return run
 
     def run():
         with patch.object(loop, "open_feed", open_once):
@@ -152,7 +154,7 @@ def training(case: Case, data: Arrays, params: Any, model_state: Any) -> Begin:
         jax.block_until_ready(state)
         return history["train/loss"]
 
-    return lambda: run
+    return begin
 
 
 def one_program(case: Case, data: Arrays, params: Any, model_state: Any) -> Begin:
