@@ -1,0 +1,169 @@
+"""The benchmarks' machinery: equal work, honest ratios, documents made of the JSON."""
+
+import json
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from benchmarks import fresh, report, timing, torch_side, training
+from benchmarks.__main__ import main
+from benchmarks.cases import BY_NAME, CASES, folds_of
+from benchmarks.settings import Settings
+
+ROOT = Path(__file__).parents[1]
+QUICK = Settings(turns=2, fresh_turns=0, quick=True, torch_compile=False)
+QUICKLY = ("linear", "dropout", "rates", "folds", "evaluate_mlp")
+# What a GPU machine may lack: none of it is needed to measure there.
+ABSENT = (
+    "tyro", "tensorflow_datasets", "tensorflow", "array_record", "grain",
+    "tensorboardX", "faker", "importlib_resources",
+)  # fmt: skip
+REFUSE = f"""
+import sys
+sys.modules.update(dict.fromkeys({ABSENT!r}))  # as if they were not installed
+from benchmarks.__main__ import main
+main(sys.argv[1:])
+"""
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(case.name, marks=[] if case.name in QUICKLY else pytest.mark.slow)
+        for case in CASES
+    ],
+)
+def test_the_sides_do_the_same_work(name):
+    record = training.measure(BY_NAME[name], QUICK)
+    sides = {
+        side: found for side, found in record["sides"].items() if "median" in found
+    }
+    assert {"jaxdl", "PyTorch", "Flax"} <= set(sides)
+    assert all(len(found["seconds"]) == 2 for found in sides.values())
+
+
+@pytest.mark.parametrize("change", [{"lr": 0.06}, {"momentum": 0.5}])
+def test_other_work_is_refused(monkeypatch, change):
+    made = torch_side.make_optimizer
+
+    def other(case, net, rate):
+        optimizer = made(case, net, rate)
+        optimizer.param_groups[0].update(change)
+        return optimizer
+
+    monkeypatch.setattr(torch_side, "make_optimizer", other)
+    with pytest.raises(AssertionError, match="PyTorch"):
+        training.measure(BY_NAME["linear"], QUICK)
+
+
+def test_what_torch_compile_does_not_take_is_told(monkeypatch):
+    def fail(net, **options):
+        raise NotImplementedError("no compiler\nand more")
+
+    monkeypatch.setattr(torch, "compile", fail)
+    settings = QUICK._replace(torch_compile=True)
+    record = training.measure(BY_NAME["linear"], settings)
+    error = record["sides"]["torch.compile"]["error"]
+    assert error == "NotImplementedError: no compiler"
+    assert "torch.compile" not in record["ratios"]
+
+
+def test_the_faster_way_of_pytorch_counts():
+    seconds = {
+        "jaxdl": [1.0, 2.0],
+        "PyTorch": [3.0, 4.0],
+        "PyTorch, DataLoader": [2.0, 3.0],
+    }
+    sides = {
+        side: {"seconds": times, "median": float(np.median(times))}
+        for side, times in seconds.items()
+    }
+    found = training.compared(sides, {"PyTorch": 1.8})
+    assert found["faster"] == "PyTorch, DataLoader"
+    assert found["ratios"]["PyTorch"] == {"median": 1.75, "low": 1.625, "high": 1.875}
+    assert found["goals"] == {"PyTorch": {"goal": 1.8, "met": False}}
+
+
+def test_turns_start_with_each_side_once():
+    met = []
+    begins = {name: lambda name=name: lambda: met.append(name) for name in "ab"}
+    seconds = timing.in_turns(begins, 2, pause=0)
+    assert met == ["a", "b", "b", "a"]
+    assert [len(times) for times in seconds.values()] == [2, 2]
+
+
+def test_operations_of_a_perceptron_are_those_of_its_products():
+    case = replace(BY_NAME["mlp"], batch_size=2, options={"widths": (3, 5)})
+    forward = 2 * 2 * (784 * 3 + 3 * 5)
+    assert training.dense_flops(case) == 3 * forward - 2 * 2 * 784 * 3
+
+
+def test_folds_hold_out_a_part_each():
+    case = BY_NAME["folds"].quick()
+    rows = folds_of(case)
+    assert rows.shape[1] % case.batch_size == 0
+    assert all(len(np.unique(fold)) == rows.shape[1] for fold in rows)
+    assert len(np.intersect1d(*rows[:2])) < rows.shape[1]
+
+
+def test_a_fresh_process_tells_its_parts():
+    found = timing.fresh(["-m", "benchmarks.fresh", "linear", "PyTorch", "--quick"])
+    parts = found["imports"] + found["data"] + found["setup"] + found["training"]
+    assert 0 < parts < found["wall"]
+    assert 50 < found["peak_mib"] < 5000
+
+
+def test_a_process_that_fails_says_why():
+    with pytest.raises(RuntimeError, match="ZeroDivisionError"):
+        timing.fresh(["-c", "1 / 0"])
+
+
+def test_peak_memory_is_the_processs_own():
+    assert 50 < fresh.peak_mib("jaxdl", "cpu") < 50_000
+
+
+def test_the_command_runs_without_what_a_gpu_machine_lacks(tmp_path):
+    file = tmp_path / "results" / "out.json"
+    arguments = ["softmax", "matrix", "--quick", "--json", str(file)]
+    done = subprocess.run(
+        [sys.executable, "-c", REFUSE, *arguments],
+        cwd=ROOT, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "softmax regression" in done.stdout
+    results = json.loads(file.read_text())
+    assert set(results["cases"]) == {"softmax"}
+    assert results["extras"]["matrix"]["rates"]["jax"] > 0
+    assert results["machine"]["cores"] >= 1
+    for section in (report.machine, report.training, report.waiting, report.dense):
+        assert section(results)
+
+
+def test_a_case_that_is_not_there_is_named(capsys):
+    with pytest.raises(SystemExit):
+        main(["lenett"])
+    assert "lenett: there are linear, " in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("page", list(report.pages()), ids=lambda page: page.name)
+def test_documents_say_what_was_measured(page):
+    """After a run: `python -m benchmarks.report --write`."""
+    assert report.render(page.read_text(), page.name) == page.read_text()
+
+
+def test_a_mark_of_no_section_is_refused():
+    with pytest.raises(ValueError, match="no section 'speed'"):
+        report.render("<!-- benchmark: cpu speed -->\n<!-- end -->", "page.md")
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(1.234, "1.23 s"), (0.0123, "12.3 ms"), (4.5e-6, "4.5 µs"), (1e-7, "0.1 µs")],
+)
+def test_times_are_told_in_the_unit_that_fits(value, text):
+    assert report.seconds(value) == text
