@@ -74,6 +74,8 @@ def run(given: argparse.Namespace) -> dict[str, Any]:
         "cases": {},
         "extras": {},
     }
+    if results["machine"]["load"] > 1 and not given.quick:
+        print("the machine is not idle: PyTorch's threads wait for each other then")
     start = time.perf_counter()
     for name in chosen:
         if name in BY_NAME:

@@ -20,6 +20,7 @@ DOCS, RESULTS = ROOT / "docs", Path(__file__).parent / "results"
 MARK = re.compile(r"(<!-- benchmark: (\w+) (\w+) -->\n).*?(<!-- end -->)", re.S)
 COLOURS = {"jaxdl": "#0072B2", "PyTorch": "#D55E00", "Flax": "#009E73"}
 FASTER = "PyTorch"
+UNMEASURED = "*Not measured yet.*"
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
@@ -248,20 +249,32 @@ def curves(results: dict[str, Any]) -> str:
             times = {side: of_side[i] for side, of_side in found["seconds"].items()}
             ratio = f"{times['PyTorch'] / times['jaxdl']:.2f}"
             rows.append([axis, value, *map(seconds, times.values()), ratio])
-    return table(("axis", "value", "jaxdl", "PyTorch", "Flax", "PyTorch / jaxdl"), rows)
+    head = ("axis", "value", "jaxdl", "PyTorch", "Flax", "PyTorch / jaxdl")
+    device = results["machine"]["device"]
+    figures = [
+        f"![{axis}]({device}_{axis}.svg)" for axis in results["extras"]["curves"]
+    ]
+    return table(head, rows) + "\n\n" + "\n".join(figures)
 
 
 SECTIONS = {
-    section.__name__: section
-    for section in (
+    function.__name__: function
+    for function in (
         machine, training, whole, members, evaluation, waiting, dense, imports, lessons,
         overhead, compiling, loading, devices, curves,
     )
 }  # fmt: skip
 
 
-def load(name: str) -> dict[str, Any]:
-    return json.loads((RESULTS / f"{name}.json").read_text())
+def section(name: str, file: str) -> str:
+    """Returns a section of a file of results, which says so where it is missing."""
+    path = RESULTS / f"{file}.json"
+    if not path.exists():
+        return UNMEASURED
+    try:
+        return SECTIONS[name](json.loads(path.read_text()))
+    except KeyError:  # a run of some of the cases
+        return UNMEASURED
 
 
 def render(text: str, where: str = "") -> str:
@@ -271,10 +284,10 @@ def render(text: str, where: str = "") -> str:
     """
 
     def written(match: re.Match) -> str:
-        start, name, section, end = match.groups()
-        if section not in SECTIONS:
-            raise ValueError(f"{where}: no section {section!r}: {', '.join(SECTIONS)}")
-        return f"{start}{SECTIONS[section](load(name))}\n{end}"
+        start, name, wanted, end = match.groups()
+        if wanted not in SECTIONS:
+            raise ValueError(f"{where}: no section {wanted!r}: {', '.join(SECTIONS)}")
+        return f"{start}\n{section(wanted, name)}\n\n{end}"
 
     return MARK.sub(written, text)
 
@@ -286,8 +299,8 @@ def pages() -> Iterator[Path]:
             yield page
 
 
-def draw(results: dict[str, Any], name: str) -> None:
-    """Draws time against batch, width, depth and members: docs/NAME_AXIS.svg."""
+def draw(results: dict[str, Any], device: str) -> None:
+    """Draws time against batch, width, depth and members: docs/DEVICE_AXIS.svg."""
     import matplotlib
     from matplotlib.figure import Figure
 
@@ -302,7 +315,7 @@ def draw(results: dict[str, Any], name: str) -> None:
         axes.set_title(found["what"], fontsize=9)
         axes.grid(alpha=0.4)
         axes.legend()
-        figure.savefig(DOCS / f"{name}_{axis}.svg", metadata={"Date": None})
+        figure.savefig(DOCS / f"{device}_{axis}.svg", metadata={"Date": None})
 
 
 def main() -> None:
@@ -319,7 +332,7 @@ def main() -> None:
         for file in sorted(RESULTS.glob("*.json")):
             results = json.loads(file.read_text())
             if "extras" in results:
-                draw(results, file.stem)
+                draw(results, results["machine"]["device"])
 
 
 if __name__ == "__main__":

@@ -156,6 +156,16 @@ def test_documents_say_what_was_measured(page):
     assert report.render(page.read_text(), page.name) == page.read_text()
 
 
+def test_what_was_not_measured_is_said(tmp_path, monkeypatch):
+    monkeypatch.setattr(report, "RESULTS", tmp_path)
+    (tmp_path / "part.json").write_text('{"cases": {}, "extras": {}}')
+    marks = "<!-- benchmark: {} imports -->\nold\n<!-- end -->"
+    for name in ("absent", "part"):
+        text = report.render(marks.format(name))
+        assert report.UNMEASURED in text
+        assert "old" not in text
+
+
 def test_a_mark_of_no_section_is_refused():
     with pytest.raises(ValueError, match="no section 'speed'"):
         report.render("<!-- benchmark: cpu speed -->\n<!-- end -->", "page.md")
