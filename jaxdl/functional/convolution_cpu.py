@@ -17,6 +17,7 @@ from jax import lax
 from jax.custom_derivatives import SymbolicZero
 
 from jaxdl.functional.convolution_xla import Sliding, convolve
+from jaxdl.functional.products import matmul_of_weight
 from jaxdl.functional.windows import count_windows, shifts
 
 # Up to here a matrix product and shifts beat XLA's gradient for the input.
@@ -157,7 +158,7 @@ def _by_phases(dx, w, sliding: Sliding):
 def _of_kernel(x, dw, sliding: Sliding):
     """Returns conv(x, dw), to be transposed to the gradient for the kernel."""
     if _is_product(dw):
-        return _product(x, dw, sliding)
+        return _product(x, dw, sliding, matmul_of_weight)
     if _exceeds(dw, x.shape, sliding) and _few_pairs(x, dw, sliding):
         return _by_matrix(x, dw, sliding)
     rank = len(sliding.stride)
@@ -173,10 +174,11 @@ def _is_product(weight) -> bool:
     return max(weight.shape[:-2]) == 1
 
 
-def _product(images, weight, sliding: Sliding):
+def _product(images, weight, sliding: Sliding, matmul=jnp.matmul):
     (seen,) = _seen(images, weight, sliding)
     # Of two axes: the transposed product is slow with more.
-    output = seen.reshape(-1, seen.shape[-1]) @ weight.reshape(weight.shape[-2:])
+    rows = seen.reshape(prod(seen.shape[:-1]), seen.shape[-1])
+    output = matmul(rows, weight.reshape(weight.shape[-2:]))
     return output.reshape(*seen.shape[:-1], weight.shape[-1])  # seen may be empty
 
 

@@ -3,6 +3,7 @@
 from jaxtyping import Array, Float
 
 from jaxdl.functional.checks import check_floating
+from jaxdl.functional.products import matmul
 
 
 def linear(
@@ -33,4 +34,5 @@ def linear(
             raise ValueError(
                 f"{name} has dtype {array.dtype}, but input has {input.dtype}"
             )
-    return input @ weight if bias is None else input @ weight + bias
+    product = matmul(input, weight)
+    return product if bias is None else product + bias

@@ -15,6 +15,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from jaxdl.functional.checks import check_floating
+from jaxdl.functional.products import matmul
 
 Arrays = tuple[jax.Array, ...]
 Update = Callable[[Arrays, Arrays, Arrays], Arrays]
@@ -153,7 +154,8 @@ GATES: dict[Update, int] = {
 
 def by_gate(x, weight, bias, gates: int) -> Arrays:
     """Computes x W + b in one product and returns it gate by gate."""
-    product = x @ weight if bias is None else x @ weight + bias
+    product = matmul(x, weight)
+    product = product if bias is None else product + bias
     return tuple(jnp.split(product, gates, axis=-1))
 
 

@@ -333,8 +333,8 @@ def test_a_sequence_is_multiplied_before_the_loop():
     x, weights = problem(layers=1, directions=1)
     jaxpr = jax.make_jaxpr(lambda x: gru(x, weights))(x)
     [scan] = [e for e in jaxpr.eqns if e.primitive.name == "scan"]
-    count = lambda eqns: sum(e.primitive.name == "dot_general" for e in eqns)
-    assert (count(jaxpr.eqns), count(scan.params["jaxpr"].eqns)) == (1, 1)
+    count = lambda jaxpr: str(jaxpr).count("dot_general")
+    assert (count(jaxpr), count(scan.params["jaxpr"])) == (2, 1)
 
 
 def ones(*shape, dtype=jnp.float32):

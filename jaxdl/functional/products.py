@@ -1,0 +1,56 @@
+"""The matrix product of layers, with gradients that XLA's CPU backend computes fast.
+
+For the gradient of `weight` in x · weight autodiff multiplies xᵀ by the output's
+gradient. XLA's CPU backend reads x as it is there, which takes up to five times as long
+as a product with xᵀ that lies in memory; docs/performance.md says what was measured.
+"""
+
+from functools import partial
+from math import prod
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jax.custom_derivatives import SymbolicZero
+
+# Up to here gradientᵀ · x, a few rows, is turned around instead of x.
+FEW_OUTPUTS = 16
+# Up to here, in numbers, x is turned around: XLA takes long over larger transposes.
+SMALL_INPUT = 2**20
+
+
+def matmul(x, weight):
+    """Computes x · weight, for x (..., in) and weight (in, out)."""
+    if x.ndim < 2 or jax.default_backend() != "cpu":
+        return x @ weight
+    rows = _matmul(x.reshape(prod(x.shape[:-1]), x.shape[-1]), weight)
+    return rows.reshape(*x.shape[:-1], weight.shape[1])
+
+
+# A custom JVP, not a custom VJP: reverse mode transposes it, and forward mode remains.
+@jax.custom_jvp
+def _matmul(x, weight):
+    return x @ weight
+
+
+@partial(_matmul.defjvp, symbolic_zeros=True)
+def _matmul_jvp(primals, tangents):
+    (x, weight), (dx, dweight) = primals, tangents
+    output = _matmul(x, weight)
+    tangent = jnp.zeros_like(output)
+    if not isinstance(dx, SymbolicZero):
+        tangent += dx @ weight
+    if not isinstance(dweight, SymbolicZero):
+        tangent += matmul_of_weight(x, dweight)
+    return output, tangent
+
+
+def matmul_of_weight(x, dweight):
+    """Computes x · dweight, of matrices, to be transposed to the gradient for it."""
+    if dweight.shape[1] <= FEW_OUTPUTS:
+        turned = lax.optimization_barrier(dweight.T)
+        return lax.dot_general(x, turned, (((1,), (1,)), ((), ())))
+    if x.size > SMALL_INPUT:
+        return x @ dweight
+    turned = lax.optimization_barrier(x.T)
+    return lax.dot_general(turned, dweight, (((0,), (0,)), ((), ())))

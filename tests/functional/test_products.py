@@ -1,0 +1,54 @@
+import jax
+import jax.numpy as jnp
+import pytest
+import torch
+
+from jaxdl.functional import linear, products
+from jaxdl.functional.products import FEW_OUTPUTS, matmul
+from tests.oracle import assert_agrees, assert_trees_match, random
+
+SHAPES = [
+    ((5, 7), (7, 3)),
+    ((2, 3, 7), (7, FEW_OUTPUTS)),
+    ((2, 3, 7), (7, FEW_OUTPUTS + 1)),
+    ((7,), (7, 40)),
+    ((0, 7), (7, 40)),
+    ((4, 0), (0, 3)),
+]
+
+
+@pytest.fixture(autouse=True, scope="module")
+def x64():
+    with jax.enable_x64(True):
+        yield
+
+
+@pytest.mark.parametrize("limit", [1, 10**6])
+@pytest.mark.parametrize("shapes", SHAPES, ids=str)
+def test_products_and_gradients_equal_torch(monkeypatch, shapes, limit):
+    monkeypatch.setattr(products, "SMALL_INPUT", limit)
+    assert_agrees(matmul, torch.matmul, *(random(s, i) for i, s in enumerate(shapes)))
+
+
+@pytest.mark.parametrize("outputs", [3, 40])
+def test_forward_mode_vmap_and_second_derivatives_remain(outputs):
+    x, w = random((2, 5, 7), 0), random((2, 7, outputs), 1)
+    of = lambda product: lambda x, w: jnp.sin(product(x, w)).sum()
+    for derive in (
+        lambda f: jax.hessian(f, (0, 1))(x[0], w[0]),
+        lambda f: jax.jvp(f, (x[0], w[0]), (x[1], w[1])),
+        lambda f: jax.jvp(lambda w: f(x[0], w), (w[0],), (w[1],)),
+        lambda f: jax.vmap(jax.grad(f, (0, 1)))(x, w),
+        lambda f: jax.vmap(jax.grad(f, (0, 1)), (None, 0))(x[0], w),
+        lambda f: jax.vmap(jax.grad(f, (0, 1)), (0, None))(x, w[0]),
+    ):
+        assert_trees_match(derive(of(matmul)), derive(of(jnp.matmul)))
+
+
+@pytest.mark.parametrize(("outputs", "turned"), [(10, "10x100"), (50, "100x8")])
+def test_dense_layers_turn_the_smaller_side_around(outputs, turned):
+    """Of xᵀ · gradient; held by a barrier, or XLA would turn it back."""
+    x, w = jnp.ones((8, 100)), jnp.ones((100, outputs))
+    text = jax.jit(jax.grad(lambda w: linear(x, w).sum())).lower(w).as_text()
+    barriers = [line for line in text.splitlines() if "optimization_barrier" in line]
+    assert [turned in line for line in barriers] == [True]
