@@ -1,0 +1,215 @@
+"""Accuracies on the notes' own data, jaxdl's lessons beside PyTorch, over seeds.
+
+    TFDS_DATA_DIR=... python -m benchmarks.accuracy --tables FOLDER    # all; an hour
+    TFDS_DATA_DIR=... python -m benchmarks.accuracy lenet --seeds 2
+    python -m benchmarks.accuracy --write            # the page, from what was measured
+
+A lesson runs as it is, with the notes' data set and settings, in float32. PyTorch
+starts from the lesson's initial parameters, and draws batches and dropout of its own.
+FOLDER has the course's tables: names_train, names_test and diabetes, each .csv.gz.
+"""
+
+import argparse
+import contextlib
+import io
+import json
+import re
+import tempfile
+import time
+from collections.abc import Mapping
+from importlib import import_module
+from pathlib import Path
+from typing import Any, NamedTuple
+from unittest.mock import patch
+
+import jax
+import numpy as np
+import torch
+
+from jaxdl.torch_weights import to_state_dict
+from tests.course_parity.cases import CASES
+from tests.course_parity.networks import Masked
+from tests.models.twins import as_torch
+
+ROOT = Path(__file__).parents[1]
+RESULTS = ROOT / "benchmarks" / "results" / "accuracy.json"
+PAGE = ROOT / "docs" / "lessons.md"
+
+
+class Case(NamedTuple):
+    data: str
+    settings: Mapping[str, Any]
+    dropout: tuple[float, ...] = ()
+    model: str = ""
+    metric: str = "test/accuracy"
+    training: int = 0
+    """which of the lesson's trainings"""
+
+
+def cases(tables: Path) -> dict[str, Case]:
+    fashion = "Fashion-MNIST", {"dataset": "fashion_mnist"}
+    mnist = "MNIST", {"dataset": "mnist"}
+    names = tuple(str(tables / f"names_{part}.csv.gz") for part in ("train", "test"))
+    return {
+        "softmax_regression_scratch": Case(*fashion),
+        "softmax_regression": Case(*fashion),
+        "mlp_scratch": Case(*fashion),
+        "mlp": Case(*fashion),
+        "dropout_scratch": Case(*fashion, dropout=(0.2, 0.4)),
+        "dropout": Case(*fashion, dropout=(0.2, 0.5)),
+        "diabetes": Case(
+            "diabetes.csv.gz", {"csv": str(tables / "diabetes.csv.gz")},
+            model="Adam", metric="adam test/accuracy", training=1,
+        ),
+        "lenet": Case(*fashion),
+        "name_classifier": Case("the course's names", {"names": names}),
+        "mnist_mlp": Case(*mnist),
+        "simple_cnn": Case(*mnist),
+        "residual_cnn": Case(*mnist),
+        "inception": Case(*mnist),
+    }  # fmt: skip
+
+
+def run_lesson(name: str, case: Case, seed: int) -> tuple[float, dict[str, Any]]:
+    """Runs a lesson; returns its accuracy, and what it trained from and on."""
+    module = import_module(f"experiments.{name}")
+    fit, trainings = module.fit, []
+
+    def recorded(state, step, data, key, **settings):
+        params = jax.device_get((state.params, state.model_state))  # fit donates them
+        trainings.append({"params": params, "data": data, **settings})
+        return fit(state, step, data, key, **settings)
+
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        patch.object(module, "fit", recorded),
+        contextlib.redirect_stdout(io.StringIO()),
+    ):
+        result = module.main(module.Config(seed=seed, run_dir=folder, **case.settings))
+    return result[case.metric], trainings[case.training]
+
+
+def run_torch(name: str, case: Case, seed: int, training: dict[str, Any]) -> float:
+    """Trains PyTorch's network in the same way; returns its accuracy."""
+    torch.manual_seed(seed)
+    twin = CASES[name].models[case.model]
+    params, model_state = training["params"]
+    params = twin.as_module(params)
+    net = twin.net(params)
+    rates = iter(case.dropout)
+    for label, part in list(net.named_children()):
+        if isinstance(part, Masked):
+            setattr(net, label, torch.nn.Dropout(next(rates)))
+    variables = {"params": params, **dict(model_state)}
+    arrays = to_state_dict(variables, flattened=twin.flattened(params))
+    net.load_state_dict({key: torch.from_numpy(a.copy()) for key, a in arrays.items()})
+    optimizer = twin.optimizer(net, None)
+
+    train, test = tensors(training["data"]), tensors(training["held_out"]["test"])
+    n, batch_size = len(next(iter(train.values()))), training["batch_size"]
+    for _ in range(training["epochs"]):
+        for rows in torch.randperm(n).split(batch_size):
+            optimizer.zero_grad()
+            twin.loss(net, {key: t[rows] for key, t in train.items()}).backward()
+            optimizer.step()
+    net.eval()
+    count = len(next(iter(test.values())))
+    with torch.no_grad():
+        hits = [
+            right(net, {key: t[rows] for key, t in test.items()})
+            for rows in torch.arange(count).split(1000)
+        ]
+    return torch.cat(hits).double().mean().item()
+
+
+def tensors(data) -> dict[str, torch.Tensor]:
+    data = {key: np.asarray(array) for key, array in data.items()}
+    wide = {
+        key: a.astype(np.float64 if a.dtype.kind == "f" else np.int64)
+        for key, a in data.items()
+    }
+    return {
+        key: t.float() if t.is_floating_point() else t
+        for key, t in ((key, as_torch(a)) for key, a in wide.items())
+    }
+
+
+def right(net, batch) -> torch.Tensor:
+    """Whether each example is named as it should be."""
+    if "x" in batch:
+        return (net(batch["x"]).reshape(-1) > 0.5) == (batch["y"] > 0.5)
+    if "text" in batch:
+        logits = net(batch["text"], batch["length"])
+    elif isinstance(net, torch.nn.Linear):
+        logits = net(batch["image"].flatten(1))
+    else:
+        logits = net(batch["image"])
+    return logits.argmax(1) == batch["label"]
+
+
+def measure(name: str, case: Case, seed: int) -> dict[str, float]:
+    start = time.perf_counter()
+    ours, training = run_lesson(name, case, seed)
+    return {
+        "jaxdl": ours,
+        "PyTorch": run_torch(name, case, seed, training),
+        "epochs": training["epochs"],
+        "seconds": round(time.perf_counter() - start, 1),
+    }
+
+
+def table(results: Mapping[str, Any]) -> str:
+    lines = [
+        "| lesson | data | epochs | seeds | jaxdl | PyTorch | difference |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for name, found in results.items():
+        runs = list(found["seeds"].values())
+        both = [np.array([run[side] for run in runs]) for side in ("jaxdl", "PyTorch")]
+        cells = [
+            f"{100 * a.mean():.2f} ± {100 * a.std(ddof=min(1, len(a) - 1)):.2f} %"
+            for a in both
+        ]
+        apart = 100 * (both[0].mean() - both[1].mean())
+        settings = f"`{name}` | {found['data']} | {runs[0]['epochs']} | {len(runs)}"
+        lines.append(f"| {settings} | {cells[0]} | {cells[1]} | {apart:+.2f} |")
+    return "\n".join(lines)
+
+
+def write(results: Mapping[str, Any]) -> None:
+    text = f"<!-- accuracies -->\n{table(results)}\n<!-- end of accuracies -->"
+    page = PAGE.read_text()
+    pattern = "<!-- accuracies -->.*<!-- end of accuracies -->"
+    page = re.sub(pattern, lambda _: text, page, flags=re.S)
+    PAGE.write_text(page)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("lessons", nargs="*", metavar="lesson")
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--tables", type=Path, default=Path("."))
+    parser.add_argument("--write", action="store_true", help="only writes the page")
+    given = parser.parse_args()
+    known = cases(given.tables)
+    if unknown := set(given.lessons) - set(known):
+        parser.error(f"{', '.join(unknown)}: there are {', '.join(known)}")
+    results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+    if not given.write:
+        for name in given.lessons or known:
+            case = known[name]
+            found = results.setdefault(name, {"data": case.data, "seeds": {}})
+            for seed in map(str, range(given.seeds)):
+                if seed in found["seeds"]:
+                    continue
+                found["seeds"][seed] = measure(name, case, int(seed))
+                print(name, seed, found["seeds"][seed], flush=True)
+                RESULTS.parent.mkdir(exist_ok=True)
+                RESULTS.write_text(json.dumps(results, indent=1) + "\n")
+    write({name: results[name] for name in known if name in results})
+
+
+if __name__ == "__main__":
+    main()
