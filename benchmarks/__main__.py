@@ -21,7 +21,7 @@ from benchmarks.cases import BY_NAME, CASES
 
 EXTRAS = (
     "matrix", "imports", "curves", "overhead", "compiling", "devices", "lessons",
-    "loading",
+    "loading", "reach",
 )  # fmt: skip
 """as `extras` has them"""
 
@@ -50,6 +50,8 @@ def main(arguments: list[str] | None = None) -> dict[str, Any]:
         parser.error("--turns has to be 1 or more, --fresh-turns 0 or more")
     if given.device == "cpu":
         os.environ["JAX_PLATFORMS"] = "cpu"  # before anything imports JAX
+    else:  # PyTorch computes in the same process
+        os.environ["XLA_PYTHON_CLIENT_PREALLOCATE"] = "false"
     return run(given)
 
 

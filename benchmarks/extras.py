@@ -123,9 +123,15 @@ def devices(settings: Settings) -> dict[str, Any]:
     return {name: found[name] for name in ("batch", "seconds")}
 
 
+def reach(settings: Settings) -> dict[str, Any]:
+    from benchmarks.reach import measure
+
+    return measure(settings)
+
+
 # What does not run without packages that a GPU machine may lack comes last.
 NAMES = {
     "cpu": ("matrix", "imports", "curves", "overhead", "compiling", "devices",
-            "lessons", "loading"),
-    "gpu": ("matrix", "imports", "curves", "compiling"),
+            "lessons", "loading", "reach"),
+    "gpu": ("matrix", "imports", "curves", "compiling", "reach"),
 }  # fmt: skip

@@ -5,17 +5,19 @@ import statistics
 import tempfile
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
 import numpy as np
 
 from benchmarks import torch_side
-from benchmarks.cases import FAST, FLAX, Case
+from benchmarks.cases import FAST, FLAX, ONE, Case
 from benchmarks.settings import Settings
 from benchmarks.timing import fresh_in_turns, in_turns, ratio
 
 OURS, CACHED, WHOLE = "jaxdl", "jaxdl, cache", "jaxdl, make_run"
+SINGLE = "jaxdl, one member"
 EAGER = (torch_side.INDEXED, torch_side.LOADER)
 
 
@@ -35,6 +37,9 @@ def make_begins(case: Case, settings: Settings) -> dict[str, Any]:
     if settings.torch_compile and (case.kind == "train" or settings.device == "gpu"):
         builds[torch_side.COMPILED] = torch_way(torch_side.COMPILED)
     builds[FLAX] = lambda: flax_side.build(case, data, weights)
+    if case.kind in ("rates", "ensemble"):
+        single = replace(case, members=1)
+        builds[SINGLE] = lambda: jaxdl_side.build(single, data, weights[:1])
     if case.whole:
         builds[WHOLE] = lambda: jaxdl_side.build(case, data, weights, whole=True)
     return builds
@@ -62,10 +67,11 @@ def measure(case: Case, settings: Settings) -> dict[str, Any]:
             begins.pop(side, None)  # it does not take every network
             sides[side]["error"] = f"{type(error).__name__}: {error}".splitlines()[0]
             continue
+        expected = losses[OURS][:1] if side == SINGLE else losses[OURS]
         np.testing.assert_allclose(
-            losses[side], losses[OURS], rtol=case.tolerance, err_msg=side
+            losses[side], expected, rtol=case.tolerance, err_msg=side
         )
-        difference = abs(np.asarray(losses[side]) / losses[OURS] - 1).max()
+        difference = abs(np.asarray(losses[side]) / expected - 1).max()
         sides[side]["difference"] = float(difference)
 
     seconds = in_turns(begins, settings.turns, settings.pause)
@@ -88,10 +94,12 @@ def measure(case: Case, settings: Settings) -> dict[str, Any]:
     if case.fresh and settings.fresh_turns:
         for side, found in measure_fresh(case, sides, settings).items():
             sides.setdefault(side, {})["fresh"] = found
-    return record | compared(sides, case.goals if settings.device == "cpu" else {})
+    return record | compared(sides, case.goals_on(settings.device), case.members)
 
 
-def compared(sides: Mapping[str, Any], goals: Mapping[str, float]) -> dict[str, Any]:
+def compared(
+    sides: Mapping[str, Any], goals: Mapping[str, float], members: int = 1
+) -> dict[str, Any]:
     """Returns the ratios of others' times to jaxdl's, and what they should be."""
     timed = {
         side: found["seconds"] for side, found in sides.items() if "seconds" in found
@@ -102,6 +110,9 @@ def compared(sides: Mapping[str, Any], goals: Mapping[str, float]) -> dict[str, 
         side: timed[side] for side in (torch_side.COMPILED, FLAX) if side in timed
     }
     ratios = {name: ratio(times, timed[OURS]) for name, times in others.items()}
+    if SINGLE in timed:
+        one_by_one = [members * seconds for seconds in timed[SINGLE]]
+        ratios[ONE] = ratio(one_by_one, timed[OURS])
     if WHOLE in timed:
         ratios[f"{FAST} / {WHOLE}"] = ratio(timed[faster], timed[WHOLE])
     checked = {
