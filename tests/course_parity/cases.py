@@ -380,12 +380,14 @@ CASES = {
         {"": image_net(torch_images.ResidualCNN, 32, MOMENTUM)},
         quick=SMALL,
         slow=True,
+        steps=1000,
     ),
     "inception": Case(
         DIGITS,
         {"": image_net(torch_images.InceptionCNN, 88, MOMENTUM)},
         quick=SMALL,
         slow=True,
+        steps=200,
     ),
     "residual_variants": Case(
         "digits, 16×16", {block: variant(block) for block in BLOCKS}, slow=True

@@ -46,6 +46,8 @@ def train_torch(twin: Twin, training: Training, *, nudged: bool = False) -> np.n
     """The losses of PyTorch's training; with `nudged` from the next larger parameters.
 
     Parameters, rows and masks are those of the lesson; the optimiser is PyTorch's.
+    Zeros are not nudged: where a block's scale starts from 0, ReLU gets sums that are
+    0 exactly, of which the smallest number makes either side of its kink.
     """
     params = twin.as_module(training.params)
     net = twin.net(params).double().train(twin.train)
@@ -55,7 +57,9 @@ def train_torch(twin: Twin, training: Training, *, nudged: bool = False) -> np.n
     if nudged:
         with torch.no_grad():
             for p in net.parameters():
-                p.copy_(torch.nextafter(p, torch.full_like(p, torch.inf)))
+                p.copy_(
+                    torch.where(p == 0, p, p.nextafter(torch.full_like(p, torch.inf)))
+                )
     data, optimizer = tensors(training.data), twin.optimizer(net, training)
     masks = twin.masks(training) if twin.masks else lambda step, rows: []
     masked = [part for part in net.modules() if hasattr(part, "mask")]
