@@ -1,6 +1,6 @@
 """jaxdl beside PyTorch and plain Flax, on the same data, weights and batches.
 
-    python -m benchmarks                        # all; about 20 minutes on two cores
+    python -m benchmarks                        # all; about half an hour on two cores
     python -m benchmarks softmax lenet          # these
     python -m benchmarks --json benchmarks/results/NAME.json
     python -m benchmarks.report benchmarks/results/NAME.json --write
@@ -34,8 +34,8 @@ def main(arguments: list[str] | None = None) -> dict[str, Any]:
     parser.add_argument("cases", nargs="*", metavar="case", help=", ".join(names))
     parser.add_argument("--device", choices=("cpu", "gpu"), default="cpu")
     parser.add_argument("--json", type=Path, help="file to write what was measured to")
-    parser.add_argument("--turns", type=int, default=7)
-    parser.add_argument("--fresh-turns", type=int, default=3)
+    parser.add_argument("--turns", type=int, default=5)
+    parser.add_argument("--fresh-turns", type=int, default=2)
     parser.add_argument(
         "--no-torch-compile", action="store_true", help="leaves torch.compile out"
     )

@@ -15,7 +15,7 @@ VALUES = {
     "batch": (8, 32, 128, 512, 2048),
     "width": (16, 64, 256, 1024),
     "depth": (1, 2, 4, 8, 16),
-    "members": (1, 4, 16, 64),
+    "members": (1, 8, 64),
 }
 WHAT = {
     "batch": "perceptron 784-256-256-10",
@@ -61,7 +61,7 @@ def measure(settings: Settings) -> dict[str, Any]:
             for begin in begins.values():
                 begin()()
             pause = 0 if settings.quick else PAUSE
-            seconds = in_turns(begins, min(5, settings.turns), pause)
+            seconds = in_turns(begins, min(3, settings.turns), pause)
             for side, times in seconds.items():
                 points[side].append(statistics.median(times) / case.steps)
             values.append(value)

@@ -83,7 +83,7 @@ def lessons(settings: Settings) -> dict[str, Any]:
                 "jaxdl, cache": [],
                 "PyTorch": [],
             }
-            for turn in range(1 if settings.quick else 5):
+            for turn in range(1 if settings.quick else 3):
                 for side, arguments, environment in (
                     ("jaxdl", ours(f"{turn}a"), none),
                     ("jaxdl, cache", ours(f"{turn}b"), cached),

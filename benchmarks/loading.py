@@ -29,6 +29,7 @@ IMAGES, CLASSES = 2000, 10
 SIZE = (224, 224)
 BATCH, WARM_UP, EPOCHS, WORKERS = 64, 8, 3, 2
 STREAMED = 30_000
+TURNS = 3
 PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
@@ -179,7 +180,7 @@ def measure(settings: Settings) -> dict[str, Any]:
     measured: dict[str, list[Rates]] = {name: [] for name in sides}
     with tempfile.TemporaryDirectory() as folder:
         write_images(Path(folder))
-        for _ in range(5):
+        for _ in range(TURNS):
             for name, batches in sides.items():
                 measured[name].append(apart(rates, batches, Path(folder)))
     found: dict[str, Any] = {
@@ -192,6 +193,6 @@ def measure(settings: Settings) -> dict[str, Any]:
     peaks, rate = apart(peak_memory)
     found["stream"] = {"images": STREAMED, "peaks_mib": peaks, "rate": rate}
     if data_dir := os.environ.get("TFDS_DATA_DIR"):
-        seconds = [apart(mnist_seconds, data_dir) for _ in range(5)]
+        seconds = [apart(mnist_seconds, data_dir) for _ in range(TURNS)]
         found["mnist_seconds"] = statistics.median(seconds)
     return found

@@ -7,8 +7,8 @@ PAUSE = 0.5  # seconds: PyTorch's threads go on spinning after their work is don
 
 class Settings(NamedTuple):
     device: str = "cpu"
-    turns: int = 7
-    fresh_turns: int = 3
+    turns: int = 5
+    fresh_turns: int = 2
     quick: bool = False
     torch_compile: bool = True
 

@@ -32,7 +32,7 @@ def make_begins(case: Case, settings: Settings) -> dict[str, Any]:
         return lambda: torch_side.build(case, data, weights, rows, way, settings.device)
 
     builds = {OURS: lambda: jaxdl_side.build(case, data, weights)}
-    ways = EAGER if case.kind in ("train", "rates", "folds") else EAGER[:1]
+    ways = EAGER if case.kind == "train" else EAGER[:1]
     builds |= {way: torch_way(way) for way in ways}
     if settings.torch_compile and (case.kind == "train" or settings.device == "gpu"):
         builds[torch_side.COMPILED] = torch_way(torch_side.COMPILED)
