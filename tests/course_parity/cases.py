@@ -237,6 +237,7 @@ CASES = {
             "descent": Twin(SIGMOIDS, descent(0.01), bce("x", "y")),
             "adam": Twin(SIGMOIDS, adam(0.01), bce("x", "y")),
         },
+        slow=True,
     ),
     "softmax_regression_scratch": Case(
         DIGITS, {"": FLAT._replace(as_module=as_line)}, quick=SMALL
@@ -399,6 +400,7 @@ CASES = {
             "layer": Twin(networks.LetterLayer, adam(0.1), spelled),
             "embedding": Twin(networks.LetterEmbedding, adam(0.05), spelled),
         },
+        slow=True,
     ),
     "name_classifier": Case(
         "Faker's names",
