@@ -13,7 +13,9 @@ of turns, compilation apart; a ratio is the median of the turns' ratios.
 import argparse
 import json
 import os
+import sys
 import time
+import traceback
 from pathlib import Path
 from typing import Any
 
@@ -75,22 +77,29 @@ def run(given: argparse.Namespace) -> dict[str, Any]:
         "settings": settings._asdict(),
         "cases": {},
         "extras": {},
+        "failed": {},
     }
     if results["machine"]["load"] > 1 and not given.quick:
         print("the machine is not idle: PyTorch's threads wait for each other then")
     start = time.perf_counter()
     for name in chosen:
-        if name in BY_NAME:
-            record = training.measure(BY_NAME[name], settings)
-            results["cases"][name] = record
-            print(spell(name, record), flush=True)
-        else:
-            results["extras"][name] = getattr(extras, name)(settings)
-            print(name, json.dumps(results["extras"][name]), flush=True)
+        try:
+            if name in BY_NAME:
+                record = training.measure(BY_NAME[name], settings)
+                results["cases"][name] = record
+                print(spell(name, record), flush=True)
+            else:
+                results["extras"][name] = getattr(extras, name)(settings)
+                print(name, json.dumps(results["extras"][name]), flush=True)
+        except Exception as error:  # the others are measured all the same
+            traceback.print_exc()
+            results["failed"][name] = f"{type(error).__name__}: {error}".strip()
         results["seconds"] = round(time.perf_counter() - start)
         if given.json:  # after each, so that nothing is lost
             given.json.parent.mkdir(parents=True, exist_ok=True)
             given.json.write_text(json.dumps(results, indent=1) + "\n")
+    if results["failed"]:
+        sys.exit(f"not measured: {', '.join(results['failed'])}")
     return results
 
 

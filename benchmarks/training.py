@@ -52,27 +52,24 @@ def measure(case: Case, settings: Settings) -> dict[str, Any]:
       AssertionError: a side's losses are not jaxdl's.
     """
     case = case.quick() if settings.quick else case
-    begins, sides, losses = {}, {}, {}
+    begins, sides, expected = {}, {}, None
     for side, build in make_begins(case, settings).items():
-        sides[side] = {}
         try:
-            begins[side] = build()
-            run = begins[side]()
+            begin = build()
+            run = begin()
             start = time.perf_counter()
-            losses[side] = run()
-            sides[side]["first"] = time.perf_counter() - start
+            losses = np.asarray(run())
+            first = time.perf_counter() - start
+            expected = losses if expected is None else expected
+            difference = check(case, side, losses, expected)
         except Exception as error:
             if side != torch_side.COMPILED:
                 raise
-            begins.pop(side, None)  # it does not take every network
-            sides[side]["error"] = f"{type(error).__name__}: {error}".splitlines()[0]
+            message = f"{type(error).__name__}: {error}".strip()
+            sides[side] = {"error": message.splitlines()[0]}  # it does not take all
             continue
-        expected = losses[OURS][:1] if side == SINGLE else losses[OURS]
-        np.testing.assert_allclose(
-            losses[side], expected, rtol=case.tolerance, err_msg=side
-        )
-        difference = abs(np.asarray(losses[side]) / expected - 1).max()
-        sides[side]["difference"] = float(difference)
+        begins[side] = begin
+        sides[side] = {"first": first, "difference": difference}
 
     seconds = in_turns(begins, settings.turns, settings.pause)
     for side, times in seconds.items():
@@ -87,7 +84,7 @@ def measure(case: Case, settings: Settings) -> dict[str, Any]:
         "steps": case.steps,
         "epochs": case.epochs,
         "members": case.members,
-        "loss": np.asarray(losses[OURS]).ravel()[-1].item(),
+        "loss": expected.ravel()[-1].item(),
         "flops": dense_flops(case),
         "sides": sides,
     }
@@ -95,6 +92,16 @@ def measure(case: Case, settings: Settings) -> dict[str, Any]:
         for side, found in measure_fresh(case, sides, settings).items():
             sides.setdefault(side, {})["fresh"] = found
     return record | compared(sides, case.goals_on(settings.device), case.members)
+
+
+def check(case: Case, side: str, losses: np.ndarray, expected: np.ndarray) -> float:
+    """Returns the largest relative difference of a side's losses from jaxdl's.
+
+    Raises AssertionError where it is more than the case's tolerance.
+    """
+    expected = expected[:1] if side == SINGLE else expected
+    np.testing.assert_allclose(losses, expected, rtol=case.tolerance, err_msg=side)
+    return abs(losses / expected - 1).max().item()
 
 
 def compared(

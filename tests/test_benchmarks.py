@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks import fresh, report, timing, torch_side, training
+from benchmarks import extras, fresh, report, timing, torch_side, training
 from benchmarks.__main__ import main
 from benchmarks.cases import BY_NAME, CASES, folds_of
 from benchmarks.settings import Settings
@@ -142,6 +142,21 @@ def test_the_command_runs_without_what_a_gpu_machine_lacks(tmp_path):
     assert results["machine"]["cores"] >= 1
     for section in (report.machine, report.training, report.waiting, report.dense):
         assert section(results)
+
+
+def test_a_case_that_fails_does_not_end_the_run(tmp_path, monkeypatch, capsys):
+    def fail(settings):
+        raise OSError("no such machine")
+
+    monkeypatch.setenv("JAX_PLATFORMS", "cpu")
+    monkeypatch.setattr(extras, "imports", fail)
+    file = tmp_path / "out.json"
+    with pytest.raises(SystemExit, match="not measured: imports"):
+        main(["imports", "matrix", "--quick", "--json", str(file)])
+    results = json.loads(file.read_text())
+    assert results["failed"] == {"imports": "OSError: no such machine"}
+    assert "matrix" in results["extras"]
+    assert "no such machine" in capsys.readouterr().err
 
 
 def test_a_case_that_is_not_there_is_named(capsys):
