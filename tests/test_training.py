@@ -335,6 +335,12 @@ def test_barriers_are_kept_to_the_end():
     assert double(jnp.ones(3)).tolist() == [3, 3, 3]
 
 
+def test_barriers_compile_in_small_loops():
+    step = lambda x, _: (lax.optimization_barrier(2 * x) + 1, None)
+    run = compiled(lambda x: lax.scan(step, x, length=3)[0])
+    assert run(jnp.ones(3)).tolist() == [15, 15, 15]
+
+
 # -- evaluation
 
 

@@ -226,7 +226,7 @@ def _concatenate(axis: int, *parts):
 @partial(jax.jit, static_argnums=1, inline=True)
 def _slide(found: _Maxima, window: Pooling) -> _Maxima:
     if _tiles_the_image(window):
-        maxima = _max_of_tiles(_tiles(found.values, window), window.kernel)
+        maxima = _max_of_tiles(_tiles(found.values, window))
     else:
         maxima = _max_of_windows(found.values, window)
     if found.places is None:
@@ -241,46 +241,47 @@ def _tiles_the_image(window: Pooling) -> bool:
 
 
 def _tiles(images, window: Pooling):
-    """Returns the windows: behind each spatial axis but the last one of the kernel's.
+    """Returns the windows: behind each spatial axis one of the kernel's.
 
-    The last of the kernel's is joined with the channels: XLA's loops along an axis of
-    fewer than 16 numbers take several times as long. With `ceil_mode` the last windows
-    reach beyond the image, where -inf is.
+    With `ceil_mode` the last ones reach beyond the image, where -inf is.
     """
     kernel, sizes = window.kernel, window.sizes
     whole = [n * k for n, k in zip(sizes, kernel, strict=True)]
     images = _padded(images, window, -jnp.inf)[(slice(None), *map(slice, whole))]
     axes = [size for pair in zip(sizes, kernel, strict=True) for size in pair]
-    *axes, columns = axes
-    return images.reshape(len(images), *axes, columns * images.shape[-1])
-
-
-def _in_tiles(tiles, kernel: Sizes):
-    """Returns what each position of the kernel sees, in row-major order."""
-    parts = [tiles]
-    for axis, size in zip((*range(2, tiles.ndim - 1, 2), -1), kernel, strict=True):
-        parts = [p for part in parts for p in jnp.split(part, size, axis)]
-    axes = tuple(range(2, tiles.ndim - 1, 2))
-    return [jnp.squeeze(p, axes) for p in parts]
+    return images.reshape(len(images), *axes, images.shape[-1])
 
 
 # Custom JVPs, not custom VJPs: reverse mode transposes them, and forward mode remains.
-@partial(jax.custom_jvp, nondiff_argnums=(1,))
-def _max_of_tiles(tiles, kernel: Sizes):
-    return reduce(jnp.maximum, _in_tiles(tiles, kernel))
+@jax.custom_jvp
+def _max_of_tiles(tiles):
+    return tiles.max(_kernel_axes(tiles))
 
 
 @_max_of_tiles.defjvp
-def _max_of_tiles_jvp(kernel: Sizes, primals, tangents):
+def _max_of_tiles_jvp(primals, tangents):
     """Picks the tangent at each tile's maximum. Transposed, it puts one there."""
     (tiles,), (dtiles,) = primals, tangents
-    maximum, winner = lax.optimization_barrier(_winner_of(_in_tiles(tiles, kernel)))
+    axes = _kernel_axes(tiles)
+    kernel = [tiles.shape[axis] for axis in axes]
+    seen = [_at(tiles, axes, position) for position in np.ndindex(*kernel)]
+    maximum, winner = lax.optimization_barrier(_winner_of(seen))
     dtiles = lax.optimization_barrier(dtiles)
-    return maximum, _chosen(winner, _in_tiles(dtiles, kernel))
+    numbers = np.arange(math.prod(kernel), dtype=winner.dtype)
+    shape = [tiles.shape[a] if a in axes else 1 for a in range(tiles.ndim)]
+    chosen = jnp.expand_dims(winner, axes) == numbers.reshape(shape)
+    return maximum, jnp.where(chosen, dtiles, 0).sum(axes)
 
 
-def _chosen(winner, seen):
-    return sum(jnp.where(winner == i, value, 0) for i, value in enumerate(seen))
+def _at(tiles, axes, position):
+    index: list[Any] = [slice(None)] * tiles.ndim
+    for axis, place in zip(axes, position, strict=True):
+        index[axis] = place
+    return tiles[tuple(index)]
+
+
+def _kernel_axes(tiles) -> tuple[int, ...]:
+    return tuple(range(2, tiles.ndim - 1, 2))
 
 
 @partial(jax.custom_jvp, nondiff_argnums=(1,))
@@ -292,8 +293,8 @@ def _max_of_windows(images, window: Pooling):
 def _max_of_windows_jvp(window: Pooling, primals, tangents):
     """Picks the tangent at each window's maximum. Transposed, it puts one there."""
     (images,), (dimages,) = primals, tangents
-    maxima, winner = lax.optimization_barrier(_winner(images, window))
-    return maxima, _pick(winner, lax.optimization_barrier(dimages), window)
+    maxima, winner = _winner(images, window)
+    return maxima, _pick(winner, dimages, window)
 
 
 def _winner(images, window: Pooling):
@@ -319,7 +320,8 @@ def _winner_of(seen):
 
 def _pick(winner, images, window: Pooling):
     """Returns what is at the winning positions."""
-    return _chosen(winner, _seen(images, window, outside=0))
+    seen = _seen(images, window, outside=0)
+    return sum(jnp.where(winner == i, value, 0) for i, value in enumerate(seen))
 
 
 def _seen(images, window: Pooling, outside):

@@ -19,6 +19,8 @@ FEW_OUTPUTS = 16
 SMALL_INPUT = 2**20
 
 
+# Compiled, for those who call it outside of jit: several small operations otherwise.
+@partial(jax.jit, inline=True)
 def matmul(x, weight):
     """Computes x · weight, for x (..., in) and weight (in, out)."""
     if x.ndim < 2 or jax.default_backend() != "cpu":

@@ -99,7 +99,8 @@ def test_lenet_has_a_scope_for_each_layer(lenet, expand):
     )  # fmt: skip
     assert [node.name for node in graph.inputs][-1] == "x"
     by_name = {node.name: node for node in graph.nodes}
-    assert by_name["LeNet/fc1/dot_general"].shape == (2, 120)
+    product = "dot_general" if expand else "_matmul"
+    assert by_name[f"LeNet/fc1/{product}"].shape == (2, 120)
     # Its own convolution is one node, or a scope of many.
     inside = [name for name in names(graph) if "_convolve" in name]
     assert ("LeNet/conv1/_convolve" in inside) == (not expand)
