@@ -10,43 +10,27 @@ import contextlib
 import io
 import tempfile
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Mapping
 from importlib import import_module
-from types import ModuleType
-from typing import Any, NamedTuple
+from typing import Any
 from unittest.mock import patch
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from jaxdl import classification, loop, sweep, training
-from jaxdl.feeds import BatchStream, open_feed
+from jaxdl.feeds import open_feed
 from jaxdl.run import Run
-from jaxdl.sweep import members, settings
-
-
-class Training(NamedTuple):
-    """One training of a lesson."""
-
-    params: Any
-    model_state: Any
-    data: dict[str, np.ndarray]
-    rows: list[np.ndarray]
-    losses: np.ndarray
-    """of the steps from `first` on"""
-    key: jax.Array | None
-    """that the step is given"""
-    first: int = 0
-    """the step, from 0, that it went on from with what another training had saved"""
-    name: str = ""
-    """that `fit` was given"""
-    settings: Mapping[str, float] = {}
-    """of a member of a search"""
-
-
-class EnoughSeen(BaseException):
-    """Ends a lesson that has trained all that is looked at."""
+from jaxdl.sweep import members
+from jaxdl.sweep.settings import as_points
+from tests.course_parity.own_loops import OWN_LOOPS
+from tests.course_parity.trainings import (
+    EnoughSeen,
+    Training,
+    batches_of,
+    float64,
+    in_float64,
+)
 
 
 class Recorder:
@@ -203,7 +187,7 @@ class Recorder:
 
     def search(self, train, points, data, *given, **options):
         found = self._sweep(sweep.search, train, points, data, *given, **options)
-        every, n = settings.as_points(points)
+        every, n = as_points(points)
         order = {
             _settings({name: every[name][i] for name in every}): i for i in range(n)
         }
@@ -280,83 +264,6 @@ def _settings(values: Mapping[str, Any]) -> tuple[tuple[str, float], ...]:
     return tuple(sorted((name, float(value)) for name, value in values.items()))
 
 
-# -- lessons with a training loop of their own: what they need replaced besides
-
-
-def descend(recorder: Recorder, module: ModuleType) -> dict[str, Callable]:
-    """Of `gradient_descent`: the losses are those along the path that it returns."""
-
-    def recorded(key, loss, theta, data, size, steps, rate):
-        path = module_descend(key, loss, theta, data, size, steps, rate)
-        n, keys = len(data[0]), jax.random.split(key, steps)
-        rows = jax.vmap(lambda key: jax.random.permutation(key, n)[:size])(keys)
-        seen = tuple(array[rows] for array in data)
-        losses = jax.jit(jax.vmap(loss))(path[:-1], *seen)
-        data = dict(zip("xy", data, strict=False))
-        start, rows = {"theta": path[0]}, [*np.asarray(rows)]
-        recorder.add(start, (), data, rows, np.asarray(losses), None)
-        recorder.stop_if_enough()
-        return path
-
-    module_descend = module.descend
-    return {"descend": recorded}
-
-
-def initialise_and_step(recorder: Recorder, module: ModuleType) -> dict[str, Callable]:
-    """Of `initialization`, which scans a step of its own over batches drawn before."""
-    given: dict[str, Any] = {}
-    met: list[float] = []
-
-    def initialize(*arguments):
-        jax.effects_barrier()
-        met.clear()
-        given["params"] = float64(module_initialize(*arguments))
-        return given["params"]
-
-    def take(data, rows):
-        recorder.add(given["params"], (), data, [*np.asarray(rows)], np.zeros(0), None)
-        return float64(training.take(data, rows))
-
-    def note(loss):
-        met.append(float(loss))
-        recorder.trainings[-1] = recorder.trainings[-1]._replace(losses=np.array(met))
-
-    def step(params, batch):
-        after, (outputs, grads, loss) = module_step(params, batch)
-        jax.debug.callback(note, loss, ordered=True)
-        return after, (outputs, grads, loss)
-
-    module_initialize, module_step = module.initialize, module.step
-    return {"initialize": initialize, "take": take, "step": step}
-
-
-def edge_steps(recorder: Recorder, module: ModuleType) -> dict[str, Callable]:
-    """Of `convolution`, which learns a kernel from one image by a step of its own."""
-    met: list[float] = []
-
-    def step(params, X, Y, learning_rate):
-        params = float64(params)
-        if not met:
-            params["bias"] = jnp.asarray(params["bias"])
-            data = {"x": X[None], "y": Y[None]}
-            recorder.add(params, (), data, [], np.zeros(0), None)
-        error = module.F.corr2d(X, params["weight"]) + params["bias"] - Y
-        met.append(float((error**2).sum()))
-        recorder.trainings[-1].rows.append(np.arange(1))
-        recorder.trainings[-1] = recorder.trainings[-1]._replace(losses=np.array(met))
-        if len(met) == recorder.limit:
-            raise EnoughSeen
-        return module_step(params, X, Y, learning_rate)
-
-    module_step = module.step
-    return {"step": step}
-
-
-OWN_LOOPS = {
-    "gradient_descent": descend,
-    "initialization": initialise_and_step,
-    "convolution": edge_steps,
-}
 DRIVERS = ("fit", "scan_steps", "make_epoch", "make_run")
 SWEEPS = ("search", "cross_validate", "refit")
 
@@ -392,45 +299,3 @@ def record(
         module.main(module.Config(run_dir=f"{folder}/run", **config))
     jax.effects_barrier()
     return recorder.trainings
-
-
-def float64(tree: Any) -> Any:
-    """The tree with its floating arrays, and no keys or integers, in float64."""
-
-    def cast(leaf):
-        floating = jnp.issubdtype(jnp.result_type(leaf), jnp.floating)
-        return jnp.asarray(leaf, jnp.float64) if floating else leaf
-
-    return jax.tree.map(cast, tree)
-
-
-def in_float64(step: Callable) -> Callable:
-    """A step that is given its batch in float64."""
-    return lambda state, batch, key: step(state, float64(batch), key)
-
-
-def batches_of(
-    data: Any, key: jax.Array, settings: Mapping[str, Any], total: int
-) -> tuple[dict[str, np.ndarray], list[np.ndarray]]:
-    """The examples, and the rows of each step, of a run of `total` steps."""
-    if isinstance(data, BatchStream):
-        read = [data.batch(step)[0] for step in range(total)]
-        joined = jax.tree.map(lambda *parts: np.concatenate(parts), *read)
-        return joined, [*np.arange(total * data.batch_size).reshape(total, -1)]
-    data, size = jax.tree.map(np.asarray, data), settings["batch_size"]
-    rows = rows_of_steps(data, key, size, settings.get("drop_last", False), total)
-    return data, [*rows]
-
-
-def rows_of_steps(data, key, size, drop_last, total) -> Iterator[np.ndarray]:
-    n = training.num_examples(data)
-    epochs = jnp.arange(-(-total // training.steps_per_epoch(n, size, drop_last)))
-    order_key = jax.random.split(key)[0]
-    order = lambda epoch: training.epoch_batches(order_key, epoch, n, size)
-    orders = jax.jit(jax.vmap(order))(epochs)
-    for full, last in zip(*map(np.asarray, orders), strict=True):
-        for batch in (*full, *([last] if len(last) and not drop_last else [])):
-            if total == 0:
-                return
-            total -= 1
-            yield batch

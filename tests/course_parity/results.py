@@ -10,8 +10,9 @@ from typing import Any
 import jax
 
 from tests.course_parity.cases import CASES, Case
-from tests.course_parity.recording import Training, record
+from tests.course_parity.recording import record
 from tests.course_parity.torch_runs import Twin, compare
+from tests.course_parity.trainings import Training
 
 ROOT = Path(__file__).parents[2]
 FILE = Path(__file__).with_name("results.json")

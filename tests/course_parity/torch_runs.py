@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from jaxdl.torch_weights import to_state_dict
-from tests.course_parity.recording import Training
+from tests.course_parity.trainings import Training
 from tests.models.twins import as_torch
 
 LIMIT = 1e-8
