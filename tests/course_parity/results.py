@@ -90,6 +90,8 @@ def lines(results: Results) -> Iterator[str]:
     for lesson, models in results.items():
         for name, outcome in models.items():
             yield row(lesson, name, outcome)
+    if missing := [f"`{lesson}`" for lesson in CASES if lesson not in results]:
+        yield f"\nNot measured yet: {', '.join(missing)}."
 
 
 def row(lesson: str, name: str, outcome: Mapping[str, Any]) -> str:
