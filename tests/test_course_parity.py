@@ -59,7 +59,6 @@ def test_the_page_has_what_was_measured_and_says_what_was_not():
     assert "\n".join(results.lines(kept)) in page
 
 
-
 def test_difference_of_losses():
     expected = np.array([4.0, 2.0, 1e-14, np.nan, np.inf])
     losses = expected * (1 + np.array([0, 1e-9, 1e-2, 0, 0]))
