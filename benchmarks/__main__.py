@@ -3,7 +3,7 @@
     python -m benchmarks                        # all; about half an hour on two cores
     python -m benchmarks softmax lenet          # these
     python -m benchmarks --json benchmarks/results/NAME.json
-    python -m benchmarks.report benchmarks/results/NAME.json --write
+    python -m benchmarks.report --write         # what is there, into docs/
 
 Every side is checked to reach the losses of jaxdl's; then they take turns, each after
 a pause, since PyTorch's threads spin for a while after their work. Times are medians
@@ -19,20 +19,15 @@ import traceback
 from pathlib import Path
 from typing import Any
 
+from benchmarks import extras
 from benchmarks.cases import BY_NAME, CASES
-
-EXTRAS = (
-    "matrix", "imports", "curves", "overhead", "compiling", "devices", "lessons",
-    "loading", "reach",
-)  # fmt: skip
-"""as `extras` has them"""
 
 
 def main(arguments: list[str] | None = None) -> dict[str, Any]:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    names = [*BY_NAME, *EXTRAS]
+    names = [*BY_NAME, *extras.NAMES["cpu"]]
     parser.add_argument("cases", nargs="*", metavar="case", help=", ".join(names))
     parser.add_argument("--device", choices=("cpu", "gpu"), default="cpu")
     parser.add_argument("--json", type=Path, help="file to write what was measured to")
@@ -58,7 +53,7 @@ def main(arguments: list[str] | None = None) -> dict[str, Any]:
 
 
 def run(given: argparse.Namespace) -> dict[str, Any]:
-    from benchmarks import extras, training
+    from benchmarks import training
     from benchmarks.settings import Settings
     from benchmarks.timing import machine
 

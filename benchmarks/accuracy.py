@@ -10,26 +10,22 @@ FOLDER has the course's tables: names_train, names_test and diabetes, each .csv.
 """
 
 import argparse
-import contextlib
-import io
 import json
-import re
-import tempfile
 import time
 from collections.abc import Mapping
 from importlib import import_module
 from pathlib import Path
 from typing import Any, NamedTuple
-from unittest.mock import patch
 
 import jax
 import numpy as np
 import torch
 
-from jaxdl.torch_weights import to_state_dict
+from benchmarks.lessons import run_with
+from benchmarks.pages import write_between
 from tests.course_parity.cases import CASES
 from tests.course_parity.networks import Masked
-from tests.models.twins import as_torch
+from tests.course_parity.torch_runs import make_net, tensors
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results" / "accuracy.json"
@@ -72,20 +68,15 @@ def cases(tables: Path) -> dict[str, Case]:
 
 def run_lesson(name: str, case: Case, seed: int) -> tuple[float, dict[str, Any]]:
     """Runs a lesson; returns its accuracy, and what it trained from and on."""
-    module = import_module(f"experiments.{name}")
-    fit, trainings = module.fit, []
+    module, trainings = import_module(f"experiments.{name}"), []
+    fit = module.fit
 
     def recorded(state, step, data, key, **settings):
         params = jax.device_get((state.params, state.model_state))  # fit donates them
         trainings.append({"params": params, "data": data, **settings})
         return fit(state, step, data, key, **settings)
 
-    with (
-        tempfile.TemporaryDirectory() as folder,
-        patch.object(module, "fit", recorded),
-        contextlib.redirect_stdout(io.StringIO()),
-    ):
-        result = module.main(module.Config(seed=seed, run_dir=folder, **case.settings))
+    result = run_with(module, recorded, seed=seed, **case.settings)
     return result[case.metric], trainings[case.training]
 
 
@@ -93,19 +84,14 @@ def run_torch(name: str, case: Case, seed: int, training: dict[str, Any]) -> flo
     """Trains PyTorch's network in the same way; returns its accuracy."""
     torch.manual_seed(seed)
     twin = CASES[name].models[case.model]
-    params, model_state = training["params"]
-    params = twin.as_module(params)
-    net = twin.net(params)
+    net = make_net(twin, *training["params"], torch.float32)
     rates = iter(case.dropout)
     for label, part in list(net.named_children()):
         if isinstance(part, Masked):
             setattr(net, label, torch.nn.Dropout(next(rates)))
-    variables = {"params": params, **dict(model_state)}
-    arrays = to_state_dict(variables, flattened=twin.flattened(params))
-    net.load_state_dict({key: torch.from_numpy(a.copy()) for key, a in arrays.items()})
     optimizer = twin.optimizer(net, None)
 
-    train, test = tensors(training["data"]), tensors(training["held_out"]["test"])
+    train, test = singles(training["data"]), singles(training["held_out"]["test"])
     n, batch_size = len(next(iter(train.values()))), training["batch_size"]
     for _ in range(training["epochs"]):
         for rows in torch.randperm(n).split(batch_size):
@@ -122,15 +108,12 @@ def run_torch(name: str, case: Case, seed: int, training: dict[str, Any]) -> flo
     return torch.cat(hits).double().mean().item()
 
 
-def tensors(data) -> dict[str, torch.Tensor]:
-    data = {key: np.asarray(array) for key, array in data.items()}
-    wide = {
-        key: a.astype(np.float64 if a.dtype.kind == "f" else np.int64)
-        for key, a in data.items()
-    }
+def singles(data) -> dict[str, torch.Tensor]:
+    """Tensors, those of floating numbers in float32."""
+    arrays = {name: np.asarray(array) for name, array in data.items()}
     return {
-        key: t.float() if t.is_floating_point() else t
-        for key, t in ((key, as_torch(a)) for key, a in wide.items())
+        name: tensor.float() if tensor.is_floating_point() else tensor
+        for name, tensor in tensors(arrays).items()
     }
 
 
@@ -176,14 +159,6 @@ def table(results: Mapping[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def write(results: Mapping[str, Any]) -> None:
-    text = f"<!-- accuracies -->\n{table(results)}\n<!-- end of accuracies -->"
-    page = PAGE.read_text()
-    pattern = "<!-- accuracies -->.*<!-- end of accuracies -->"
-    page = re.sub(pattern, lambda _: text, page, flags=re.S)
-    PAGE.write_text(page)
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -208,7 +183,8 @@ def main() -> None:
                 print(name, seed, found["seeds"][seed], flush=True)
                 RESULTS.parent.mkdir(exist_ok=True)
                 RESULTS.write_text(json.dumps(results, indent=1) + "\n")
-    write({name: results[name] for name in known if name in results})
+    rows = table({name: results[name] for name in known if name in results})
+    write_between(PAGE, "<!-- accuracies -->", rows, "<!-- end of accuracies -->")
 
 
 if __name__ == "__main__":

@@ -6,10 +6,9 @@ import tempfile
 from typing import Any
 
 from benchmarks.settings import Settings
-from benchmarks.timing import fresh, fresh_in_turns, in_turns
+from benchmarks.timing import NO_CACHE, cache_in, fresh, fresh_in_turns, in_turns
 
 LESSONS = ("linear_regression", "softmax_regression")
-SCRIPTS = ("jaxdl", "jaxdl, cache", "PyTorch")
 IMPORTS = {
     "jax": "import jax",
     "jaxdl": "import jaxdl",
@@ -71,25 +70,18 @@ def lessons(settings: Settings) -> dict[str, Any]:
                 run_dir = ["--run-dir", os.path.join(folder, f"run{number}")]
                 return ["-m", f"experiments.{lesson}", *run_dir]
 
-            cached = {
-                "JAX_COMPILATION_CACHE_DIR": os.path.join(folder, "cache"),
-                "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
-            }
-            none = {"JAX_COMPILATION_CACHE_DIR": ""}
+            cached = cache_in(os.path.join(folder, "cache"))
             theirs = ["-m", "benchmarks.torch_lessons", lesson, folder]
             fresh(ours("first"), cached)  # fills the cache
-            walls: dict[str, list[float]] = {
-                "jaxdl": [],
-                "jaxdl, cache": [],
-                "PyTorch": [],
-            }
+            walls: dict[str, list[float]] = {}
             for turn in range(1 if settings.quick else 3):
                 for side, arguments, environment in (
-                    ("jaxdl", ours(f"{turn}a"), none),
+                    ("jaxdl", ours(f"{turn}a"), NO_CACHE),
                     ("jaxdl, cache", ours(f"{turn}b"), cached),
                     ("PyTorch", theirs, {}),
                 ):
-                    walls[side].append(fresh(arguments, environment)["wall"])
+                    wall = fresh(arguments, environment)["wall"]
+                    walls.setdefault(side, []).append(wall)
             found[lesson] = walls
     return found
 

@@ -240,26 +240,40 @@ class TrainState(train_state.TrainState):
     batch_stats: Any
 
 
-def create_state(case: Case, data: Arrays, weights: Arrays | None, rate: float):
+def make_network(case: Case) -> nn.Module:
     dtypes = {} if case.dtype == "float32" else {"dtype": jnp.dtype(case.dtype)}
-    model = NETWORKS[case.network](**case.options, **dtypes)
-    variables = jax.jit(model.init)(
+    return NETWORKS[case.network](**case.options, **dtypes)
+
+
+def make_optimizer(case: Case) -> optax.GradientTransformation:
+    if case.kind == "rates":  # the learning rate is a leaf, not a compiled constant
+        return optax.inject_hyperparams(optax.sgd)(case.learning_rate)
+    if case.optimizer == "adam":
+        return optax.adam(case.learning_rate)
+    return optax.sgd(case.learning_rate, case.momentum or None)
+
+
+def create_states(case: Case, model: nn.Module, data: Arrays, weights) -> list[Any]:
+    """Returns a state for each of the members."""
+    drawn = jax.jit(model.init)(
         jax.random.key(0), *(data[name][:1] for name in case.inputs)
     )
-    if weights is not None:
-        weights = renamed(case, weights)
-        variables = from_state_dict(weights, variables, flattened=case.flattened)
-    if case.optimizer == "adam":
-        optimizer = optax.adam(rate)
-    else:
-        optimizer = optax.sgd(rate, case.momentum or None)
-    state = TrainState.create(
-        apply_fn=model.apply,
-        params=variables["params"],
-        batch_stats=variables.get("batch_stats", {}),
-        tx=optimizer,
-    )
-    return model, state
+
+    def start(given):
+        if given is None:
+            return drawn
+        return from_state_dict(renamed(case, given), drawn, flattened=case.flattened)
+
+    optimizer, starts = make_optimizer(case), [start(given) for given in weights]
+    return [
+        TrainState.create(
+            apply_fn=model.apply,
+            params=variables["params"],
+            batch_stats=variables.get("batch_stats", {}),
+            tx=optimizer,
+        )
+        for variables in (starts[i % len(starts)] for i in range(case.members))
+    ]
 
 
 def make_step(case: Case, model: nn.Module):
@@ -299,22 +313,8 @@ def build(case: Case, data: Arrays, weights: list[Arrays] | None = None):
     runs the same compiled step.
     """
     order_key = jax.random.split(jax.random.key(1))[0]  # that of jaxdl's side
-    rates, given = case.rates(), weights or [None]
-    states = [
-        create_state(case, data, given[i % len(given)], rate)
-        for i, rate in enumerate(rates)
-    ]
-    model = states[0][0]
-    if case.kind == "rates":  # the learning rate is a leaf, not a compiled constant
-        optimizer = optax.inject_hyperparams(optax.sgd)(case.learning_rate)
-        states = [
-            (net, TrainState.create(apply_fn=state.apply_fn, params=state.params,
-             batch_stats=state.batch_stats, tx=optimizer))
-            for net, state in states
-        ]  # fmt: skip
-    else:
-        states = [(net, state.replace(tx=states[0][1].tx, apply_fn=model.apply))
-                  for net, state in states]  # fmt: skip
+    rates, model = case.rates(), make_network(case)
+    states = create_states(case, model, data, weights or [None])
     train_step, data = make_step(case, model), jax.device_put(data)
     key = jax.random.key(2)
     parts = folds_of(case) if case.kind == "folds" else [None] * case.members
@@ -335,7 +335,7 @@ def build(case: Case, data: Arrays, weights: list[Arrays] | None = None):
 
     def run():
         losses = []
-        for (_, state), rate, part in zip(states, rates, parts, strict=True):
+        for state, rate, part in zip(states, rates, parts, strict=True):
             if case.kind == "rates":
                 state.opt_state.hyperparams["learning_rate"] = jnp.float32(rate)
             mine = data if part is None else {k: v[part] for k, v in data.items()}
@@ -357,7 +357,7 @@ def build(case: Case, data: Arrays, weights: list[Arrays] | None = None):
         for _ in range(case.epochs):
             starts = range(0, case.examples, size)
             parts = ({k: v[i : i + size] for k, v in data.items()} for i in starts)
-            met = [eval_step(states[0][1], part) for part in parts]
+            met = [eval_step(states[0], part) for part in parts]
             means.append(np.mean([loss for loss, _ in jax.device_get(met)]))
         return np.array(means)
 

@@ -12,7 +12,6 @@ compiled. PyTorch runs eagerly on tensors in memory, without the cost of a DataL
 import argparse
 import contextlib
 import io
-import re
 import statistics
 import tempfile
 import time
@@ -25,6 +24,7 @@ import jax
 import numpy as np
 import torch
 
+from benchmarks.pages import write_between
 from experiments import (
     lenet,
     linear_regression,
@@ -35,6 +35,7 @@ from experiments import (
 )
 from jaxdl.data import bundled_names, load_images, load_names, make_linear_data
 from jaxdl.loop import fit
+from tests.models import torch_lessons
 
 READMES = sorted(Path(__file__).parents[1].glob("README*.md"))
 
@@ -75,16 +76,20 @@ def run_lesson(module, metric, **settings) -> Callable[[int], Outcome]:
             times.append(time.perf_counter())
             return fit(*args, callbacks=[*callbacks, stamp], **kwargs)
 
-        with (
-            tempfile.TemporaryDirectory() as folder,
-            patch.object(module, "fit", timed_fit),
-            contextlib.redirect_stdout(io.StringIO()),
-        ):
-            config = module.Config(seed=seed, run_dir=folder, **settings)
-            result = module.main(config)
+        result = run_with(module, timed_fit, seed=seed, **settings)
         return Outcome(result[metric], times)
 
     return run
+
+
+def run_with(module, fit, **settings) -> dict[str, float]:
+    """Runs a lesson's `main` with another `fit`, in silence, and leaves no files."""
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        patch.object(module, "fit", fit),
+        contextlib.redirect_stdout(io.StringIO()),
+    ):
+        return module.main(module.Config(run_dir=folder, **settings))
 
 
 def train_torch(net, loss, optimizer, x, y, epochs, batch_size, measure) -> Outcome:
@@ -143,39 +148,11 @@ def torch_softmax():
     return torch.nn.Sequential(torch.nn.Flatten(), linear)
 
 
-def torch_lenet():
-    return torch.nn.Sequential(
-        torch.nn.Conv2d(1, 6, 5),
-        torch.nn.Sigmoid(),
-        torch.nn.MaxPool2d(2),
-        torch.nn.Conv2d(6, 16, 5),
-        torch.nn.Sigmoid(),
-        torch.nn.MaxPool2d(2),
-        torch.nn.Flatten(),
-        torch.nn.Linear(256, 120),
-        torch.nn.Sigmoid(),
-        torch.nn.Linear(120, 84),
-        torch.nn.Sigmoid(),
-        torch.nn.Linear(84, 10),
-    )
-
-
-class TorchNames(torch.nn.Module):
-    """The lecture's classifier; the last column of its input is the names' lengths."""
-
-    def __init__(self, classes):
-        super().__init__()
-        self.embedding = torch.nn.Embedding(128, 100)
-        self.gru = torch.nn.GRU(100, 100, 2, bidirectional=True)
-        self.fc = torch.nn.Linear(200, classes)
+class TorchNames(torch_lessons.Names):
+    """The last column of its input is the names' lengths."""
 
     def forward(self, x):
-        text, lengths = x[:, :-1], x[:, -1]
-        packed = torch.nn.utils.rnn.pack_padded_sequence(
-            self.embedding(text.t()), lengths, enforce_sorted=False
-        )
-        _, hidden = self.gru(packed)
-        return self.fc(torch.cat([hidden[-1], hidden[-2]], dim=1))
+        return super().forward(x[:, :-1], x[:, -1])
 
 
 def torch_names(files, epochs):
@@ -280,8 +257,8 @@ def cases(names: list[str]) -> list[Case]:
         ),
         images(softmax_regression_scratch, torch_softmax, sgd, "fashion_mnist", 5),
         images(softmax_regression, torch_softmax, sgd, "fashion_mnist", 5),
-        images(lenet, torch_lenet, adam, "fashion_mnist", 5),
-        images(lenet, torch_lenet, adam, "digits", 200),
+        images(lenet, torch_lessons.LeNet, adam, "fashion_mnist", 5),
+        images(lenet, torch_lessons.LeNet, adam, "digits", 200),
         surnames("Faker's names", None),
         *([surnames("the course's names", tuple(names))] if names else []),
     ]  # fmt: skip
@@ -329,11 +306,9 @@ def main() -> None:
         lines.append(row(case, arguments.seeds))
         print(lines[-1], flush=True)
     if arguments.write:
-        table = "<!-- results -->\n" + "\n".join(lines) + "\n<!-- end -->"
         for readme in READMES:
-            text = readme.read_text()
-            text = re.sub("<!-- results -->.*<!-- end -->", table, text, flags=re.S)
-            readme.write_text(text)
+            table = "\n".join(lines)
+            write_between(readme, "<!-- results -->", table, "<!-- end -->")
 
 
 if __name__ == "__main__":

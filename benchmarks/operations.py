@@ -11,7 +11,6 @@ timed. "in a scan" is one of eight steps of a `lax.scan`, with operands of its o
 """
 
 import argparse
-import re
 import statistics
 import time
 from collections.abc import Callable
@@ -25,6 +24,7 @@ import torch
 from flax import linen as nn
 from jax import lax
 
+from benchmarks.pages import write_between
 from jaxdl import functional as F
 from jaxdl.layers import GRU
 from jaxdl.training import compiled
@@ -319,11 +319,7 @@ def figure(rows):
 
 def write(rows):
     page = DOCS / "performance.md"
-    between = re.compile(r"(?<=<!-- operations -->\n).*(?=<!-- end -->)", re.S)
-    text, found = between.subn(lambda _: table(rows) + "\n", page.read_text())
-    if found != 1:
-        raise SystemExit(f"{page} has no place marked for the table")
-    page.write_text(text)
+    write_between(page, "<!-- operations -->", table(rows), "<!-- end -->")
     figure(rows).savefig(DOCS / "operations.svg")
 
 

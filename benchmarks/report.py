@@ -24,6 +24,8 @@ UNMEASURED = "*Not measured yet.*"
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
+    if not rows:
+        return UNMEASURED
     lines = [head, ["---"] * len(head), *rows]
     return "\n".join(f"| {' | '.join(map(str, line))} |" for line in lines)
 

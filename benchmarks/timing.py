@@ -18,6 +18,7 @@ import numpy as np
 from benchmarks.settings import PAUSE
 
 ROOT = Path(__file__).parents[1]
+NO_CACHE = {"JAX_COMPILATION_CACHE_DIR": ""}
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "torch", "numpy")
 
 
@@ -66,6 +67,14 @@ def fresh(
     printed = json.loads(lines[-1]) if lines and lines[-1].startswith("{") else {}
     cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
     return {"wall": wall, "cpu": cpu, **printed}
+
+
+def cache_in(folder: str) -> dict[str, str]:
+    """The environment in which JAX keeps whatever it compiles in a folder."""
+    return {
+        "JAX_COMPILATION_CACHE_DIR": folder,
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+    }
 
 
 def fresh_in_turns(

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from benchmarks.cases import Arrays, Case, folds_of
-from tests.models import torch_images, torch_resnet
+from tests.models import torch_images, torch_lessons, torch_resnet
 
 INDEXED, LOADER, COMPILED = "PyTorch", "PyTorch, DataLoader", "torch.compile"
 
@@ -28,48 +28,6 @@ def mlp(widths, dropout=None):
     return nn.Sequential(*layers)
 
 
-class LeNet(nn.Module):
-    def __init__(self):
-        super().__init__()
-        self.conv1, self.conv2 = nn.Conv2d(1, 6, 5), nn.Conv2d(6, 16, 5)
-        self.fc1, self.fc2 = nn.Linear(256, 120), nn.Linear(120, 84)
-        self.fc3 = nn.Linear(84, 10)
-
-    def forward(self, x):
-        for conv in self.conv1, self.conv2:
-            x = nn.functional.max_pool2d(torch.sigmoid(conv(x)), 2)
-        x = torch.sigmoid(self.fc1(x.flatten(1)))
-        return self.fc3(torch.sigmoid(self.fc2(x)))
-
-
-class Names(nn.Module):
-    """The lecture's classifier, whose packing keeps lengths on the CPU."""
-
-    def __init__(self):
-        super().__init__()
-        self.embedding = nn.Embedding(128, 100)
-        self.gru = nn.GRU(100, 100, 2, bidirectional=True)
-        self.fc = nn.Linear(200, 18)
-
-    def forward(self, x, lengths):
-        packed = nn.utils.rnn.pack_padded_sequence(
-            self.embedding(x.t()), lengths.cpu(), enforce_sorted=False
-        )
-        hidden = self.gru(packed)[1]
-        return self.fc(torch.cat([hidden[-1], hidden[-2]], dim=1))
-
-
-class CharRNN(nn.Module):
-    def __init__(self):
-        super().__init__()
-        self.emb = nn.Embedding(4, 10)
-        self.rnn = nn.RNN(10, 8, 2, batch_first=True)
-        self.fc = nn.Linear(8, 4)
-
-    def forward(self, x):
-        return self.fc(self.rnn(self.emb(x))[0])
-
-
 def resnet(name, **options):
     block, depths = torch_resnet.ARGUMENTS[name]
     return torch_resnet.ResNet(block, depths, 10, **options)
@@ -77,13 +35,13 @@ def resnet(name, **options):
 
 NETWORKS = {
     "mlp": mlp,
-    "lenet": LeNet,
+    "lenet": torch_lessons.LeNet,
     "residual_cnn": torch_images.ResidualCNN,
     "inception": torch_images.InceptionCNN,
     "resnet18": partial(resnet, "resnet18"),
     "resnet50": partial(resnet, "resnet50"),
-    "names": Names,
-    "char_rnn": CharRNN,
+    "names": torch_lessons.Names,
+    "char_rnn": torch_lessons.CharRNN,
 }
 
 
@@ -162,9 +120,7 @@ def loaded(tensors, rows: np.ndarray, device) -> Iterator[list[torch.Tensor]]:
         yield [t.to(device, non_blocking=True) for t in batch] if pin else batch
 
 
-def build(
-    case: Case, data: Arrays, weights=None, rows=None, way=INDEXED, kind="cpu"
-):  # fmt: skip
+def build(case: Case, data: Arrays, weights=None, rows=None, way=INDEXED, kind="cpu"):
     """Returns `begin() -> run() -> losses`, as `jaxdl_side.build`.
 
     `kind` is cpu or gpu. Without `weights` and `rows` it draws its own.
@@ -174,10 +130,10 @@ def build(
         torch.set_float32_matmul_precision("high")  # TF32, which JAX and cuDNN take
     weights = weights or draw_weights(case, data)
     if rows is None:
-        steps = case.epochs, case.steps, case.batch_size
         rows = np.tile(np.arange(case.examples), (case.epochs, 1))
         rows = np.random.default_rng(1).permuted(rows, axis=1)
-        rows = rows[:, : steps[1] * steps[2]].reshape(steps)
+        rows = rows[:, : case.steps * case.batch_size]
+        rows = rows.reshape(case.epochs, case.steps, case.batch_size)
     tensors = as_tensors(case, data)
     if way != LOADER:
         tensors = [tensor.to(device) for tensor in tensors]

@@ -1,6 +1,5 @@
 """A case measured: the sides checked to do the same work, then timed in turns."""
 
-import os
 import statistics
 import tempfile
 import time
@@ -14,7 +13,7 @@ import numpy as np
 from benchmarks import torch_side
 from benchmarks.cases import FAST, FLAX, ONE, Case
 from benchmarks.settings import Settings
-from benchmarks.timing import fresh_in_turns, in_turns, ratio
+from benchmarks.timing import NO_CACHE, cache_in, fresh_in_turns, in_turns, ratio
 
 OURS, CACHED, WHOLE = "jaxdl", "jaxdl, cache", "jaxdl, make_run"
 SINGLE = "jaxdl, one member"
@@ -143,18 +142,13 @@ def measure_fresh(
         return given + ["--quick"] * settings.quick
 
     with tempfile.TemporaryDirectory() as cache:
-        environment = {
-            "JAX_COMPILATION_CACHE_DIR": cache,
-            "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
-        }
-        none = {name: "" for name in environment if name in os.environ}
         commands = {
-            OURS: (command(OURS), none),
-            CACHED: (command(OURS), environment),
-            eager: (command(eager), none),
+            OURS: (command(OURS), NO_CACHE),
+            CACHED: (command(OURS), cache_in(cache)),
+            eager: (command(eager), {}),
         }
         if FLAX in sides:
-            commands[FLAX] = (command(FLAX), none)
+            commands[FLAX] = (command(FLAX), NO_CACHE)
         fresh_in_turns({CACHED: commands[CACHED]}, 1)  # fills the cache
         return fresh_in_turns(commands, settings.fresh_turns)
 

@@ -52,7 +52,7 @@ class HeldOut(NamedTuple):
         """Measures sets, this object's or tracers in their place; uncompiled."""
         return {name: self.evaluate(state, sets[name]) for name in sets}
 
-    def measured_by(self) -> Callable[[TrainState], dict[str, Metrics]]:
+    def measured_by(self) -> Callable[[TrainState], dict[str, HostMetrics]]:
         """Returns what measures this object's sets, compiled."""
         if not self.sets:
             return lambda state: {}
@@ -71,7 +71,7 @@ class Feed(NamedTuple):
 
     sizes: list[int]
     parts: Callable[[int, int, int], Iterator[Part]]
-    measure: Callable[[int, TrainState], dict[str, Metrics]]
+    measure: Callable[[int, TrainState], dict[str, HostMetrics]]
     settings: dict[str, Any]
 
 

@@ -12,7 +12,7 @@ import jax
 import numpy as np
 from jaxtyping import Int, PRNGKeyArray
 
-from jaxdl.training import check_batch_size
+from jaxdl.training import check_batch_size, cut_order
 
 
 def shuffled_batches(
@@ -28,8 +28,7 @@ def shuffled_batches(
         packed = (bits.astype(np.uint64) << np.uint64(32)) | numbers
         packed.sort()
         order = order[packed.astype(np.uint32)]
-    full = n - n % batch_size
-    return order[:full].reshape(-1, batch_size), order[full:]
+    return cut_order(order, batch_size)
 
 
 @partial(jax.jit, static_argnums=2)

@@ -189,7 +189,12 @@ def epoch_batches(
     """
     check_batch_size(batch_size, n)
     order = jax.random.permutation(jax.random.fold_in(key, epoch), n)
-    full = n - n % batch_size
+    return cut_order(order, batch_size)
+
+
+def cut_order(order: Any, batch_size: int) -> tuple[Any, Any]:
+    """Cuts an array (n,), of JAX or NumPy, into (steps, batch) and what is left."""
+    full = len(order) - len(order) % batch_size
     return order[:full].reshape(-1, batch_size), order[full:]
 
 

@@ -3,13 +3,14 @@
 In float64, from the same weights, on the same batches, with the same units dropped.
 """
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
 import torch
-from flax import linen as nn
 
 from experiments import (
     computational_graph,
@@ -23,11 +24,10 @@ from experiments import (
     weight_decay,
 )
 from jaxdl.classification import classification
-from jaxdl.layers import Dropout
 from jaxdl.optimizers import param_groups, sgd
 from jaxdl.torch_weights import to_state_dict
 from jaxdl.training import TrainState, init_state, make_train_step, scan_steps
-from tests.models.twins import load
+from tests.models.twins import drawn_masks, load
 from tests.oracle import EXACT, assert_trees_match, randomised, to_torch
 
 KEY = jax.random.key(7)
@@ -114,23 +114,10 @@ def test_mlp(rng, data, batches):
 
 def masks_of(model, params, data, batches):
     """What the dropout layers of a module multiply by, at each step."""
-
-    @jax.jit
-    def of_step(images, step):
-        masks = []
-
-        def record(call, args, kwargs, context):
-            if not isinstance(context.module, Dropout):
-                return call(*args, **kwargs)
-            masks.append(call(jnp.ones_like(args[0]), **kwargs))
-            return args[0] * masks[-1]
-
-        rngs = {"dropout": jax.random.fold_in(KEY, step)}
-        with nn.intercept_methods(record):
-            model.apply({"params": params}, images, train=True, rngs=rngs)
-        return masks
-
-    return [of_step(data["image"][rows], step) for step, rows in enumerate(batches)]
+    of_step = jax.jit(partial(drawn_masks, model, {"params": params}))
+    keys = (jax.random.fold_in(KEY, step) for step in range(len(batches)))
+    images = (data["image"][rows] for rows in batches)
+    return [of_step(key, image) for key, image in zip(keys, images, strict=True)]
 
 
 def test_dropout(rng, data, batches, monkeypatch):

@@ -14,10 +14,9 @@ from math import prod
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jax.custom_derivatives import SymbolicZero
 
 from jaxdl.functional.convolution_xla import Sliding, convolve
-from jaxdl.functional.products import matmul_of_weight
+from jaxdl.functional.products import matmul_of_weight, sum_of_tangents
 from jaxdl.functional.windows import count_windows, shifts
 
 # Up to here a matrix product and shifts beat XLA's gradient for the input.
@@ -96,19 +95,8 @@ def _convolve_jvp(sliding: Sliding, primals, tangents):
     transpose comes out plain.
     """
     output = _convolve(*primals, sliding)
-    of_each = _of_images, _of_kernel
-    return output, _sum_of_tangents(output, primals, tangents, of_each, sliding)
-
-
-def _sum_of_tangents(output, primals, tangents, of_each, sliding: Sliding):
-    """Adds up what the tangents of images and kernel contribute; some are not given."""
-    (x, w), (dx, dw), (of_images, of_kernel) = primals, tangents, of_each
-    tangent = jnp.zeros_like(output)
-    if not isinstance(dx, SymbolicZero):
-        tangent += of_images(dx, w, sliding)
-    if not isinstance(dw, SymbolicZero):
-        tangent += of_kernel(x, dw, sliding)
-    return tangent
+    of_each = partial(_of_images, sliding=sliding), partial(_of_kernel, sliding=sliding)
+    return output, sum_of_tangents(output, primals, tangents, of_each)
 
 
 def _of_images(dx, w, sliding: Sliding):
@@ -232,8 +220,11 @@ def _depthwise(images, weight, sliding: Sliding):
 @partial(_depthwise.defjvp, symbolic_zeros=True)
 def _depthwise_jvp(sliding: Sliding, primals, tangents):
     output = _depthwise(*primals, sliding)
-    of_each = _sum_of_shifts, _image_by_image
-    return output, _sum_of_tangents(output, primals, tangents, of_each, sliding)
+    of_each = (
+        partial(_sum_of_shifts, sliding=sliding),
+        partial(_image_by_image, sliding=sliding),
+    )
+    return output, sum_of_tangents(output, primals, tangents, of_each)
 
 
 def _sum_of_shifts(images, weight, sliding: Sliding):

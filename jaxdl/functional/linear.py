@@ -3,7 +3,7 @@
 from jaxtyping import Array, Float
 
 from jaxdl.functional.checks import check_floating
-from jaxdl.functional.products import matmul
+from jaxdl.functional.products import affine
 
 
 def linear(
@@ -34,5 +34,4 @@ def linear(
             raise ValueError(
                 f"{name} has dtype {array.dtype}, but input has {input.dtype}"
             )
-    product = matmul(input, weight)
-    return product if bias is None else product + bias
+    return affine(input, weight, bias)

@@ -19,6 +19,12 @@ FEW_OUTPUTS = 16
 SMALL_INPUT = 2**20
 
 
+def affine(x, weight, bias):
+    """Computes x · weight + bias; None is no bias."""
+    product = matmul(x, weight)
+    return product if bias is None else product + bias
+
+
 # Compiled, for those who call it outside of jit: several small operations otherwise.
 @partial(jax.jit, inline=True)
 def matmul(x, weight):
@@ -37,14 +43,23 @@ def _matmul(x, weight):
 
 @partial(_matmul.defjvp, symbolic_zeros=True)
 def _matmul_jvp(primals, tangents):
-    (x, weight), (dx, dweight) = primals, tangents
-    output = _matmul(x, weight)
+    output = _matmul(*primals)
+    of_each = jnp.matmul, matmul_of_weight
+    return output, sum_of_tangents(output, primals, tangents, of_each)
+
+
+def sum_of_tangents(output, primals, tangents, of_each):
+    """Adds up the tangents of a product of x and weight; either may not be given.
+
+    `of_each` has a function of (dx, weight) and one of (x, dweight).
+    """
+    (x, weight), (dx, dweight), (of_x, of_weight) = primals, tangents, of_each
     tangent = jnp.zeros_like(output)
     if not isinstance(dx, SymbolicZero):
-        tangent += dx @ weight
+        tangent += of_x(dx, weight)
     if not isinstance(dweight, SymbolicZero):
-        tangent += matmul_of_weight(x, dweight)
-    return output, tangent
+        tangent += of_weight(x, dweight)
+    return tangent
 
 
 def matmul_of_weight(x, dweight):

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from jaxdl.functional.checks import check_floating
-from jaxdl.functional.products import matmul
+from jaxdl.functional.products import affine
 
 Arrays = tuple[jax.Array, ...]
 Update = Callable[[Arrays, Arrays, Arrays], Arrays]
@@ -154,9 +154,7 @@ GATES: dict[Update, int] = {
 
 def by_gate(x, weight, bias, gates: int) -> Arrays:
     """Computes x W + b in one product and returns it gate by gate."""
-    product = matmul(x, weight)
-    product = product if bias is None else product + bias
-    return tuple(jnp.split(product, gates, axis=-1))
+    return tuple(jnp.split(affine(x, weight, bias), gates, axis=-1))
 
 
 def check_weights(weights: RecurrentWeights, features: int, gates: int, dtype) -> None:

@@ -398,13 +398,13 @@ CASES = {
         {
             "cell": Twin(networks.LetterCell, adam(0.1), spelled),
             "layer": Twin(networks.LetterLayer, adam(0.1), spelled),
-            "embedding": Twin(networks.LetterEmbedding, adam(0.05), spelled),
+            "embedding": Twin(networks.letter_embedding, adam(0.05), spelled),
         },
         slow=True,
     ),
     "name_classifier": Case(
         "Faker's names",
-        {"": Twin(networks.Names, adam(1e-3), cross_entropy("text", "length"))},
+        {"": Twin(networks.names, adam(1e-3), cross_entropy("text", "length"))},
         slow=True,
     ),
     "fine_tuning": Case(

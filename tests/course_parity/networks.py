@@ -7,9 +7,8 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.nn.utils.rnn import pack_padded_sequence
 
-from tests.models import torch_images, torch_resnet
+from tests.models import torch_images, torch_lessons, torch_resnet
 
 
 class Masked(nn.Module):
@@ -53,18 +52,8 @@ def normalised_perceptron(params: Any) -> nn.Module:
 
 
 def lenet(params: Any) -> nn.Module:
-    """A Sequential with the names of the model's layers."""
     pixels, classes = params["fc1"]["kernel"].shape[0], params["fc3"]["bias"].size
-    layers = [
-        ("conv1", nn.Conv2d(1, 6, 5)), ("sigmoid1", nn.Sigmoid()),
-        ("pool1", nn.MaxPool2d(2)),
-        ("conv2", nn.Conv2d(6, 16, 5)), ("sigmoid2", nn.Sigmoid()),
-        ("pool2", nn.MaxPool2d(2)), ("flatten", nn.Flatten()),
-        ("fc1", nn.Linear(pixels, 120)), ("sigmoid3", nn.Sigmoid()),
-        ("fc2", nn.Linear(120, 84)), ("sigmoid4", nn.Sigmoid()),
-        ("fc3", nn.Linear(84, classes)),
-    ]  # fmt: skip
-    return nn.Sequential(OrderedDict(layers))
+    return torch_lessons.LeNet(pixels, classes)
 
 
 def course_cnn(make: Callable[..., nn.Module]) -> Callable[[Any], nn.Module]:
@@ -101,21 +90,9 @@ def resnet18(params: Any) -> nn.Module:
     return torch_resnet.ResNet(block, layers, params["fc"]["bias"].size, in_chans=1)
 
 
-class Names(nn.Module):
-    """The lecture's classifier of names."""
-
-    def __init__(self, params):
-        super().__init__()
-        symbols, hidden = params["embedding"]["embedding"].shape
-        self.embedding = nn.Embedding(symbols, hidden)
-        self.gru = nn.GRU(hidden, hidden, 2, bidirectional=True)
-        self.fc = nn.Linear(2 * hidden, params["fc"]["bias"].size)
-
-    def forward(self, text, lengths):
-        vectors = self.embedding(text.t())
-        packed = pack_padded_sequence(vectors, lengths, enforce_sorted=False)
-        _, hidden = self.gru(packed)
-        return self.fc(torch.cat([hidden[-1], hidden[-2]], dim=1))
+def names(params: Any) -> nn.Module:
+    symbols, hidden = params["embedding"]["embedding"].shape
+    return torch_lessons.Names(params["fc"]["bias"].size, symbols, hidden)
 
 
 class LetterCell(nn.Module):
@@ -142,15 +119,8 @@ class LetterLayer(nn.Module):
         return self.rnn(x)[0]
 
 
-class LetterEmbedding(nn.Module):
-    def __init__(self, params):
-        super().__init__()
-        self.emb = nn.Embedding(*params["emb"]["embedding"].shape)
-        self.rnn = nn.RNN(10, 8, 2, batch_first=True)
-        self.fc = nn.Linear(8, 4)
-
-    def forward(self, x):
-        return self.fc(self.rnn(self.emb(x))[0])
+def letter_embedding(params: Any) -> nn.Module:
+    return torch_lessons.CharRNN(len(params["emb"]["embedding"]))
 
 
 class MyLinear(nn.Module):

@@ -1,7 +1,6 @@
 """What a lesson's comparison came to, kept in a file, and the table of all of them."""
 
 import json
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -9,6 +8,7 @@ from typing import Any
 
 import jax
 
+from benchmarks.pages import write_between
 from tests.course_parity.cases import CASES, Case
 from tests.course_parity.recording import record
 from tests.course_parity.torch_runs import Twin, compare
@@ -77,11 +77,8 @@ def write(results: Results) -> None:
     kept = read() | results
     kept = {lesson: kept[lesson] for lesson in CASES if lesson in kept}
     FILE.write_text(json.dumps(kept, indent=1) + "\n")
-    table = "\n".join([MARKS[0], *lines(kept), MARKS[1]])
-    text = re.sub(
-        f"{MARKS[0]}.*{MARKS[1]}", lambda _: table, PAGE.read_text(), flags=re.S
-    )
-    PAGE.write_text(text)
+    start, end = MARKS
+    write_between(PAGE, start, "\n".join(lines(kept)), end)
 
 
 def lines(results: Results) -> Iterator[str]:

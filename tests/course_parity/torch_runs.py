@@ -1,6 +1,7 @@
 """The same training in PyTorch, and how far two trainings' losses are apart."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -9,7 +10,7 @@ import torch
 
 from jaxdl.torch_weights import to_state_dict
 from tests.course_parity.trainings import Training
-from tests.models.twins import as_torch
+from tests.models.twins import as_torch, drawn_masks
 
 LIMIT = 1e-8
 FLOOR = 1e-12
@@ -49,11 +50,7 @@ def train_torch(twin: Twin, training: Training, *, nudged: bool = False) -> np.n
     Zeros are not nudged: where a block's scale starts from 0, ReLU gets sums that are
     0 exactly, of which the smallest number makes either side of its kink.
     """
-    params = twin.as_module(training.params)
-    net = twin.net(params).double().train(twin.train)
-    variables = {"params": params, **dict(training.model_state)}
-    arrays = to_state_dict(variables, flattened=twin.flattened(params))
-    net.load_state_dict({name: torch.from_numpy(a) for name, a in arrays.items()})
+    net = make_net(twin, training.params, training.model_state)
     if nudged:
         with torch.no_grad():
             for p in net.parameters():
@@ -75,6 +72,20 @@ def train_torch(twin: Twin, training: Training, *, nudged: bool = False) -> np.n
             optimizer.step()
         losses[step] = loss.item()
     return losses
+
+
+def make_net(
+    twin: Twin, params: Any, model_state: Any, dtype: torch.dtype = torch.float64
+) -> torch.nn.Module:
+    """PyTorch's network with these parameters, and statistics, of a lesson."""
+    params = twin.as_module(params)
+    net = twin.net(params).to(dtype).train(twin.train)
+    variables = {"params": params, **dict(model_state)}
+    arrays = to_state_dict(variables, flattened=twin.flattened(params))
+    net.load_state_dict(
+        {name: torch.from_numpy(a.copy()) for name, a in arrays.items()}
+    )
+    return net
 
 
 def tensors(data: dict[str, np.ndarray]) -> Batch:
@@ -129,36 +140,17 @@ def compare(twin: Twin, training: Training) -> dict[str, Any]:
 
 def dropout_masks(model: Any, inputs: Sequence[str]) -> Callable:
     """What multiplies, at a step on some rows, where a module keeps units or not."""
-    from flax import linen as nn
-
-    from jaxdl.layers import Dropout
 
     def of_training(training):
         variables = {"params": training.params, **dict(training.model_state)}
         variables = jax.tree.map(jax.numpy.asarray, variables)
-
-        @jax.jit
-        def of_step(arrays, step):
-            masks = []
-
-            def record(call, args, kwargs, context):
-                if not isinstance(context.module, Dropout):
-                    return call(*args, **kwargs)
-                kept = call(jax.numpy.ones_like(args[0]), **kwargs) > 0
-                masks.append(kept / (1 - context.module.p))  # as PyTorch scales
-                return args[0] * masks[-1]
-
-            with nn.intercept_methods(record):
-                model(training).apply(
-                    variables,
-                    *arrays,
-                    train=True,
-                    rngs={"dropout": jax.random.fold_in(training.key, step)},
-                    mutable=list(dict(training.model_state)),
-                )
-            return masks
-
+        masks_of = jax.jit(partial(drawn_masks, model(training), variables))
         arrays = [training.data[name].astype(np.float64) for name in inputs]
-        return lambda step, rows: of_step([array[rows] for array in arrays], step)
+
+        def of_step(step, rows):
+            key = jax.random.fold_in(training.key, step)
+            return masks_of(key, *(array[rows] for array in arrays))
+
+        return of_step
 
     return of_training

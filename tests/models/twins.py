@@ -6,8 +6,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import torch
+from flax import linen as nn
 
 from jaxdl.functional import cross_entropy
+from jaxdl.layers import Dropout
 from jaxdl.optimizers import sgd
 from jaxdl.torch_weights import to_state_dict
 from jaxdl.training import init_state, make_train_step, scan_steps
@@ -54,6 +56,26 @@ def load(net, variables, flattened=None, tied=()):
     missing, unexpected = net.double().load_state_dict(tensors, strict=False)
     assert (sorted(missing), unexpected) == (sorted(tied), [])
     return net
+
+
+def drawn_masks(model, variables, key, *inputs):
+    """What the dropout layers of a module multiply by, for inputs and the step's key.
+
+    Kept units are scaled as PyTorch does.
+    """
+    masks = []
+
+    def record(call, args, kwargs, context):
+        if not isinstance(context.module, Dropout):
+            return call(*args, **kwargs)
+        kept = call(jnp.ones_like(args[0]), **kwargs) > 0
+        masks.append(kept / (1 - context.module.p))
+        return args[0] * masks[-1]
+
+    settings = {"rngs": {"dropout": key}, "mutable": [*variables.keys() - {"params"}]}
+    with nn.intercept_methods(record):
+        model.apply(variables, *inputs, train=True, **settings)
+    return masks
 
 
 def assert_is_twin(
