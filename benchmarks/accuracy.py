@@ -55,7 +55,7 @@ def cases(tables: Path) -> dict[str, Case]:
         "dropout": Case(*fashion, dropout=(0.2, 0.5)),
         "diabetes": Case(
             "diabetes.csv.gz", {"csv": str(tables / "diabetes.csv.gz")},
-            model="Adam", metric="adam test/accuracy", training=1,
+            model="adam", metric="adam test/accuracy", training=1,
         ),
         "lenet": Case(*fashion),
         "name_classifier": Case("the course's names", {"names": names}),
