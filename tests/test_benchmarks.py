@@ -10,10 +10,12 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks import extras, fresh, report, timing, torch_side, training
+from benchmarks import accuracy, extras, fresh, report, timing, torch_side, training
 from benchmarks.__main__ import main
 from benchmarks.cases import BY_NAME, CASES, folds_of
+from benchmarks.pages import write_between
 from benchmarks.settings import Settings
+from tests.course_parity.cases import CASES as PARITY
 
 ROOT = Path(__file__).parents[1]
 QUICK = Settings(turns=2, fresh_turns=0, quick=True, torch_compile=False)
@@ -192,3 +194,20 @@ def test_a_mark_of_no_section_is_refused():
 )
 def test_times_are_told_in_the_unit_that_fits(value, text):
     assert report.seconds(value) == text
+
+
+def test_every_accuracy_has_a_network_in_torch():
+    for lesson, case in accuracy.cases(Path("tables")).items():
+        assert case.model in PARITY[lesson].models, lesson
+
+
+def test_text_is_put_between_its_marks(tmp_path):
+    page = tmp_path / "page.md"
+    page.write_text("a\n<1>\nold\nlines\n<2>\nb\n<2>\n")
+    write_between(page, "<1>", "new", "<2>")
+    assert page.read_text() == "a\n<1>\nnew\n<2>\nb\n<2>\n"
+    for text in ("a\n<2>\n", "<2>\n<1>\n", "<1>\n<1>\n<2>\n"):
+        page.write_text(text)
+        with pytest.raises(ValueError, match="no one place between '<1>' and '<2>'"):
+            write_between(page, "<1>", "new", "<2>")
+        assert page.read_text() == text

@@ -164,6 +164,7 @@ def test_a_bar_alone_is_no_lines(run, capsys, monkeypatch):
     said = capsys.readouterr().out
     assert "[decay]  epoch 3/3  loss " in said
     assert "train loss" not in said
+    assert said.endswith("\x1b[2K")  # the bar's line is erased
 
 
 def test_many_epochs_print_about_twenty_lines(run, capsys):
@@ -331,9 +332,12 @@ def test_a_run_goes_on_from_its_directory(run, tmp_path, driver):
 
 
 @pytest.mark.parametrize(
-    ("driver", "programs"), [("run", 1), ("auto", 17), ("scan", 0)]
+    ("driver", "block_steps", "programs"),
+    [("run", 1, 1), ("auto", 1, 17), ("auto", 30, 5), ("scan", 1, 0)],
 )
-def test_epochs_run_ahead_in_programs_of_many(run, monkeypatch, driver, programs):
+def test_epochs_run_ahead_in_programs_of_many(
+    run, monkeypatch, driver, block_steps, programs
+):
     """Yet callbacks see every state, and patience ends the run in a block's middle."""
     calls = []
 
@@ -347,7 +351,7 @@ def test_epochs_run_ahead_in_programs_of_many(run, monkeypatch, driver, programs
         return call
 
     monkeypatch.setattr(feeds, "compiled", counting)
-    monkeypatch.setattr(feeds, "BLOCK_STEPS", 1)
+    monkeypatch.setattr(feeds, "BLOCK_STEPS", block_steps)
     seen = []
     settings = {"callbacks": [lambda e, s, r: seen.append(float(s.params))]}
     settings |= {"eval_step": make_eval_step(eval_fn), "held_out": {"test": run[2]}}
