@@ -15,12 +15,20 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from jaxdl.functional.convolution_xla import Sliding, convolve
+from jaxdl.functional.convolution_columns import by_columns
+from jaxdl.functional.convolution_xla import (
+    Sliding,
+    convolve,
+    output_sizes,
+    pad_images,
+)
 from jaxdl.functional.products import matmul_of_weight, sum_of_tangents
-from jaxdl.functional.windows import count_windows, shifts
+from jaxdl.functional.windows import shifts
 
-# Up to here a matrix product and shifts beat XLA's gradient for the input.
-FEW_CHANNELS = 12
+# Up to so many input channels products of blocks of columns beat XLA's convolution, and
+# up to so many its gradient for the input; with more of them too, where the images have
+# so many times the output's places, all of which XLA computes.
+FEW_INPUTS, FEW_CHANNELS, WASTE = 4, 12, 2
 # Up to here, in pairs of a pixel and an output's place, one matrix product beats XLA's
 # convolution where the kernel is larger than the image.
 FEW_PAIRS = 1024
@@ -73,17 +81,19 @@ def _block_diagonal(weight, groups: int):
 def _convolve(images, weight, sliding: Sliding):
     if _is_product(weight):
         return _product(images, weight, sliding)
-    axes = len(sliding.stride)
+    axes, inputs = len(sliding.stride), weight.shape[-2]
     if _exceeds(weight, images.shape, sliding):
         if _few_pairs(images, weight, sliding):
             return _by_matrix(images, weight, sliding)
         # Padded before: XLA's convolution with its own padding is slow there.
-        images = lax.optimization_barrier(_pad(images, sliding))
+        images = lax.optimization_barrier(pad_images(images, sliding))
         return convolve(images, weight, sliding._replace(pads=((0, 0),) * axes))
-    if _few_channels(weight, limit=1) and max(sliding.stride) == 1:
-        # Kept, or XLA computes it again in each place that reads it.
-        return lax.optimization_barrier(_sum_of_shifts(images, weight, sliding))
-    return convolve(images, weight, sliding)
+    if _rounds_sums(weight) or max(sliding.stride) > 1 or inputs > FEW_INPUTS:
+        return convolve(images, weight, sliding)
+    if inputs > 1:
+        return by_columns(images, weight, sliding)
+    # Kept, or XLA computes it again in each place that reads it.
+    return lax.optimization_barrier(_sum_of_shifts(images, weight, sliding))
 
 
 @partial(_convolve.defjvp, symbolic_zeros=True)
@@ -103,16 +113,16 @@ def _of_images(dx, w, sliding: Sliding):
     """Returns conv(dx, w), to be transposed to the gradient for the images."""
     if _is_product(w):
         return _product(dx, w, sliding)
-    sizes = _output_sizes(dx, w, sliding)
+    sizes = output_sizes(dx, w, sliding)
     # Transposed, images and outputs change places.
     small = any(_exceeds(w, shape, sliding) for shape in (dx.shape, (0, *sizes)))
     if small and _few_pairs(dx, w, sliding):
         return _by_matrix(dx, w, sliding)
-    if _few_channels(w, limit=FEW_CHANNELS):
-        # Transposed: one matrix product, then a sum of shifts.
-        seen = _seen(lax.optimization_barrier(dx), w, sliding)
-        return jnp.concatenate(seen, -1) @ w.reshape(-1, w.shape[-1])
-    if max(sliding.stride) > 1 and max(sliding.dilation) == 1:
+    plain, times = max(sliding.stride) == 1, prod(dx.shape[1:-1]) / prod(sizes)
+    few = w.shape[-2] <= FEW_CHANNELS or (plain and times >= WASTE)
+    if few and not _rounds_sums(w):
+        return by_columns(dx, w, sliding)
+    if not plain and max(sliding.dilation) == 1:
         return _by_phases(dx, w, sliding)
     return _swapped(dx, w, sliding)
 
@@ -125,9 +135,9 @@ def _swapped(dx, w, sliding: Sliding):
 
 def _by_phases(dx, w, sliding: Sliding):
     """Adds up one convolution without stride for each way to start within a stride."""
-    sizes = _output_sizes(dx, w, sliding)
+    sizes = output_sizes(dx, w, sliding)
     axes = range(1, len(sizes) + 1)
-    padded = _pad(dx, sliding)
+    padded = pad_images(dx, sliding)
     plain = Sliding((1,) * len(sizes), ((0, 0),) * len(sizes), sliding.dilation, 1)
     tangent = jnp.zeros((), dx.dtype)
     for phase in product(*map(range, map(min, sliding.stride, w.shape))):
@@ -151,6 +161,8 @@ def _of_kernel(x, dw, sliding: Sliding):
         return _by_matrix(x, dw, sliding)
     rank = len(sliding.stride)
     spatial, axes = tuple(range(1, rank + 1)), "123"[:rank]
+    # Kept before: what makes the images would be computed along with the transposition.
+    x = lax.optimization_barrier(x)
     x = x.transpose(rank + 1, *spatial, 0)
     dw = dw.transpose(rank, *range(rank), rank + 1)
     by_row = convolve(x, dw, sliding, (f"C{axes}N", f"I{axes}O", f"{axes}NC"))
@@ -179,8 +191,13 @@ def _exceeds(weight, shape, sliding: Sliding) -> bool:
     return any(1 + step * (kernel - 1) > size for size, kernel, step in axes)
 
 
+def _rounds_sums(weight) -> bool:
+    """Whether it is of half precision, where sums of many numbers would be rounded."""
+    return weight.dtype.itemsize < 4
+
+
 def _few_pairs(images, weight, sliding: Sliding) -> bool:
-    places = prod(_output_sizes(images, weight, sliding))
+    places = prod(output_sizes(images, weight, sliding))
     return prod(images.shape[1:-1]) * places <= FEW_PAIRS
 
 
@@ -191,7 +208,7 @@ def _by_matrix(images, weight, sliding: Sliding):
     last stages of a ResNet for small ones; and there the matrix has few zeros.
     """
     matrix, axes = weight, range(len(sliding.stride))
-    sizes = _output_sizes(images, weight, sliding)
+    sizes = output_sizes(images, weight, sliding)
     settings = zip(axes, *sliding[:3], sizes, strict=True)
     for axis, step, (low, _), dilation, count in settings:
         size, kernel = images.shape[axis + 1], weight.shape[axis]
@@ -244,7 +261,7 @@ def _image_by_image(x, dw, sliding: Sliding):
     """
     images, wide = _widened(x, dw)
     numbers = dw.astype(wide).reshape(-1, dw.shape[-1])
-    place = (*_output_sizes(images, dw, sliding), dw.shape[-1])
+    place = (*output_sizes(images, dw, sliding), dw.shape[-1])
     numbers = [jnp.broadcast_to(n, place) for n in numbers]
 
     # Checkpointed, or JAX would keep what each position sees of every image.
@@ -267,22 +284,8 @@ def _widened(images, weight):
     return jnp.repeat(images.astype(wide), copies, -1), wide
 
 
-def _few_channels(weight, limit: int) -> bool:
-    """Whether sums of shifts serve; half precision would round every addition."""
-    return weight.shape[-2] <= limit and weight.dtype.itemsize >= 4
-
-
 def _seen(images, weight, sliding: Sliding):
     """Returns what each kernel position sees, row by row, as images of output size."""
-    padded = _pad(images, sliding)
-    sizes = _output_sizes(images, weight, sliding)
+    padded = pad_images(images, sliding)
+    sizes = output_sizes(images, weight, sliding)
     return shifts(padded, weight.shape[:-2], sliding.stride, sliding.dilation, sizes)
-
-
-def _pad(images, sliding: Sliding):
-    return jnp.pad(images, ((0, 0), *sliding.pads, (0, 0)))
-
-
-def _output_sizes(images, weight, sliding: Sliding):
-    axes = zip(images.shape[1:-1], weight.shape, *sliding[:3], strict=False)
-    return tuple(count_windows(*along_axis) for along_axis in axes)

@@ -2,9 +2,10 @@
 
 from typing import NamedTuple
 
+import jax.numpy as jnp
 from jax import lax
 
-from jaxdl.functional.windows import Pads, Sizes
+from jaxdl.functional.windows import Pads, Sizes, count_windows
 
 
 class Sliding(NamedTuple):
@@ -34,3 +35,12 @@ def convolve(
         dimension_numbers=layout or (f"N{axes}C", f"{axes}IO", f"N{axes}C"),
         feature_group_count=sliding.groups,
     )
+
+
+def pad_images(images, sliding: Sliding):
+    return jnp.pad(images, ((0, 0), *sliding.pads, (0, 0)))
+
+
+def output_sizes(images, weight, sliding: Sliding) -> Sizes:
+    axes = zip(images.shape[1:-1], weight.shape, *sliding[:3], strict=False)
+    return tuple(count_windows(*along_axis) for along_axis in axes)
