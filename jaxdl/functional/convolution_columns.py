@@ -7,6 +7,9 @@ from jax import lax
 
 from jaxdl.functional.convolution_xla import Sliding, output_sizes, pad_images
 
+# Adding a number up takes about as long as so many multiplications inside of a product.
+MULTIPLICATIONS = 64
+
 
 def by_columns(images, weight, sliding: Sliding):
     """Cross-correlates images (N, *sizes, C) with a kernel (*sizes, I, O).
@@ -17,7 +20,7 @@ def by_columns(images, weight, sliding: Sliding):
     added up along the last axis first and then along each of the others.
     """
     sizes = output_sizes(images, weight, sliding)
-    block = max(2, (weight.shape[-3] + 1) // 2)
+    block = _best_block(weight, sliding, sizes[-1])
     # Barriers, or XLA would compute all that a place sees at once, axes and all.
     found = _seen_by_blocks(
         lax.optimization_barrier(pad_images(images, sliding)),
@@ -32,6 +35,20 @@ def by_columns(images, weight, sliding: Sliding):
     columns = found.shape[-2] * block
     output = output.reshape(*found.shape[:-2], columns, weight.shape[-1])
     return lax.slice_in_dim(output, 0, sizes[-1], axis=len(sizes))
+
+
+def _best_block(weight, sliding: Sliding, columns: int) -> int:
+    """Returns how many columns to a block should take least time.
+
+    Larger blocks have more zeros in their matrix, smaller ones overlap more.
+    """
+
+    def costs(block):
+        blocks = -(-columns // block)
+        each = block * weight.shape[-1] + MULTIPLICATIONS
+        return blocks * _columns_seen(weight, sliding, block) * each
+
+    return min(range(min(2, columns), columns + 1), key=costs)
 
 
 def _seen_by_blocks(images, weight, sliding: Sliding, sizes, block: int):
