@@ -27,14 +27,20 @@ def in_turns(
     turns: int,
     pause: float = PAUSE,
 ) -> dict[str, list[float]]:
-    """Seconds of every turn of each; whose turn is first moves on."""
+    """Seconds of every turn of each; whose turn is first moves on.
+
+    After the pause each runs once for nothing: a machine that rested is slow at first.
+    """
     names = list(begins)
     seconds: dict[str, list[float]] = {name: [] for name in names}
     for turn in range(turns):
         for i in range(len(names)):
             name = names[(turn + i) % len(names)]
-            run = begins[name]()
+            begin = begins[name]
+            run = begin()
             time.sleep(pause)
+            run()
+            run = begin()
             start = time.perf_counter()
             run()
             seconds[name].append(time.perf_counter() - start)
