@@ -92,6 +92,12 @@ def overhead(settings: Settings) -> dict[str, Any]:
     return measure(settings)
 
 
+def ceilings(settings: Settings) -> dict[str, Any]:
+    from benchmarks.ceilings import measure
+
+    return measure(settings)
+
+
 def curves(settings: Settings) -> dict[str, Any]:
     from benchmarks.curves import measure
 
@@ -123,7 +129,7 @@ def reach(settings: Settings) -> dict[str, Any]:
 
 # What does not run without packages that a GPU machine may lack comes last.
 NAMES = {
-    "cpu": ("matrix", "imports", "curves", "overhead", "compiling", "devices",
-            "lessons", "loading", "reach"),
+    "cpu": ("matrix", "ceilings", "imports", "curves", "overhead", "compiling",
+            "devices", "lessons", "loading", "reach"),
     "gpu": ("matrix", "imports", "curves", "compiling", "reach"),
 }  # fmt: skip

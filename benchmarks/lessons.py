@@ -25,6 +25,7 @@ import numpy as np
 import torch
 
 from benchmarks.pages import write_between
+from benchmarks.settings import PAUSE
 from experiments import (
     lenet,
     linear_regression,
@@ -267,8 +268,9 @@ def cases(names: list[str]) -> list[Case]:
 def row(case: Case, seeds: int) -> str:
     ours, theirs = [], []
     for seed in range(seeds):
-        ours.append(case.ours(seed))
-        theirs.append(case.theirs(seed))
+        for outcomes, train in (ours, case.ours), (theirs, case.theirs):
+            time.sleep(PAUSE)
+            outcomes.append(train(seed))
     cells = [f"`{case.lesson}`", case.data, str(case.epochs)]
     for outcomes in ours, theirs:
         values = [outcome.value for outcome in outcomes]

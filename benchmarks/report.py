@@ -173,6 +173,21 @@ def dense(results: dict[str, Any]) -> str:
     )
 
 
+def ceilings(results: dict[str, Any]) -> str:
+    """What parts of a step take alone, beside all of it."""
+    rows = []
+    for name, parts in results["extras"]["ceilings"].items():
+        record = results["cases"][name]
+        steps = record["steps"] * record["epochs"]
+        ours, theirs = (
+            record["sides"][side]["median"] / steps
+            for side in ("jaxdl", record["faster"])
+        )
+        alone = "; ".join(f"{part} {seconds(took)}" for part, took in parts.items())
+        rows.append([record["title"], alone, seconds(ours), seconds(theirs)])
+    return table(("case", "parts of a step, alone", "jaxdl", "PyTorch"), rows)
+
+
 def imports(results: dict[str, Any]) -> str:
     rows = [
         [f"`{name}`" if name.isidentifier() else name, f"{wall:.2f} s"]
@@ -275,9 +290,8 @@ def reach(results: dict[str, Any]) -> str:
 SECTIONS = {
     function.__name__: function
     for function in (
-        machine, training, whole, members, evaluation, waiting, dense, imports, lessons,
-        overhead, compiling, loading, devices, curves,
-        reach,
+        machine, training, whole, members, evaluation, waiting, dense, ceilings,
+        imports, lessons, overhead, compiling, loading, devices, curves, reach,
     )
 }  # fmt: skip
 

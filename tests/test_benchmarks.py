@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -91,11 +92,16 @@ def test_the_faster_way_of_pytorch_counts():
     assert found["goals"] == {"PyTorch": {"goal": 1.8, "met": False}}
 
 
-def test_turns_start_with_each_side_once():
+def test_turns_start_with_each_side_once_and_time_the_second_of_two_runs():
     met = []
-    begins = {name: lambda name=name: lambda: met.append(name) for name in "ab"}
-    seconds = timing.in_turns(begins, 2, pause=0)
-    assert met == ["a", "b", "b", "a"]
+
+    def begin(name):
+        met.append(f"{name} begins")
+        return lambda: met.append(name)
+
+    seconds = timing.in_turns({name: partial(begin, name) for name in "ab"}, 2, pause=0)
+    a, b = (2 * [f"{name} begins", name] for name in "ab")
+    assert met == [*a, *b, *b, *a]
     assert [len(times) for times in seconds.values()] == [2, 2]
 
 

@@ -1,0 +1,106 @@
+"""What parts of a step take alone, where a goal is missed: no step can be faster.
+
+Each part is timed by itself, in a compiled loop, as jaxdl computes it.
+"""
+
+import statistics
+import time
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from benchmarks.cases import BY_NAME, Case
+from benchmarks.settings import Settings
+from jaxdl.training import compiled, take
+
+WIDTH, GATES = 100, 300  # of the name classifier's GRU
+
+
+def measure(settings: Settings) -> dict[str, dict[str, float]]:
+    """Seconds a step of each part, by case."""
+    cases = {name: BY_NAME[name] for name in PARTS}
+    if settings.quick:
+        cases = {name: case.quick() for name, case in cases.items()}
+    return {name: PARTS[name](case) for name, case in cases.items()}
+
+
+def linear(case: Case) -> dict[str, float]:
+    """Softmax regression, of one member or of many that see the same rows."""
+    images = jnp.asarray(case.draw()["image"]).reshape(case.examples, -1)
+    order = np.random.default_rng(0).permutation(case.examples)
+    order = jnp.asarray(order.reshape(-1, case.batch_size))
+    x, outputs = images[: case.batch_size], 10 * case.members
+    w, y = jnp.ones((x.shape[1], outputs)), jnp.ones((len(x), outputs))
+    rows = lambda images, order, i: take(images, order[i % len(order)])
+    # With few outputs turned around, as jaxdl.functional.products does it.
+    of_weight = (lambda x, y, i: y.T @ x) if case.members == 1 else weight_gradient
+    return {
+        "rows taken from the data": per_step(rows, images, order),
+        "product": per_step(product, x, w),
+        "product for the weight's gradient": per_step(of_weight, x, y),
+    }
+
+
+def recurrent(case: Case) -> dict[str, float]:
+    """All products of a GRU of two layers and two directions."""
+    data = case.draw()
+    steps, batch = data["text"].shape[1], case.batch_size
+
+    def both_ways(rows, before):
+        x, y, w = map(jnp.ones, ((rows, before), (rows, GATES), (before, GATES)))
+        return per_step(product, x, w) + per_step(input_gradient, y, w)
+
+    def of_weight(before):
+        x, y = jnp.ones((batch * steps, before)), jnp.ones((batch * steps, GATES))
+        return per_step(weight_gradient, x, y)
+
+    inputs = sum(
+        both_ways(batch * steps, before) + of_weight(before)
+        for before in (WIDTH, 2 * WIDTH)
+    )
+    state = steps * both_ways(batch, WIDTH) + of_weight(WIDTH)
+    whole, filled = 2 * inputs + 4 * state, data["length"].mean() / steps
+    return {"products": whole, "of letters, without padding": float(filled * whole)}
+
+
+PARTS: dict[str, Callable[[Case], dict[str, float]]] = {
+    "softmax": linear,
+    "rates": linear,
+    "names": recurrent,
+}
+
+
+def product(x, w, i):
+    return x @ w
+
+
+def input_gradient(y, w, i):
+    return y @ w.T
+
+
+def weight_gradient(x, y, i):
+    return x.T @ y
+
+
+def per_step(function: Callable[..., Any], *operands: Any) -> float:
+    """Seconds of a call inside a compiled loop: the median of 5 loops of 100."""
+
+    @compiled
+    def loop(*operands):
+        def body(total, i):
+            given, total = lax.optimization_barrier((operands, total))
+            output = lax.optimization_barrier(function(*given, i))
+            return total + output.ravel()[0], None
+
+        return lax.scan(body, jnp.float32(0), jnp.arange(100))[0]
+
+    times = []
+    for _ in range(6):  # the first compiles
+        start = time.perf_counter()
+        jax.block_until_ready(loop(*operands))
+        times.append((time.perf_counter() - start) / 100)
+    return statistics.median(times[1:])
