@@ -174,7 +174,7 @@ def dense(results: dict[str, Any]) -> str:
 
 
 def ceilings(results: dict[str, Any]) -> str:
-    """What parts of a step take alone, beside all of it."""
+    """What parts of a step take alone, and how many times faster they could make it."""
     rows = []
     for name, parts in results["extras"]["ceilings"].items():
         record = results["cases"][name]
@@ -184,8 +184,11 @@ def ceilings(results: dict[str, Any]) -> str:
             for side in ("jaxdl", record["faster"])
         )
         alone = "; ".join(f"{part} {seconds(took)}" for part, took in parts.items())
-        rows.append([record["title"], alone, seconds(ours), seconds(theirs)])
-    return table(("case", "parts of a step, alone", "jaxdl", "PyTorch"), rows)
+        added = [took for part, took in parts.items() if not part.startswith("of ")]
+        cells = (alone, seconds(ours), seconds(theirs), f"{theirs / sum(added):.1f}")
+        rows.append([record["title"], *cells])
+    head = ("case", "parts of a step, alone", "jaxdl", "PyTorch", "PyTorch / their sum")
+    return table(head, rows)
 
 
 def imports(results: dict[str, Any]) -> str:

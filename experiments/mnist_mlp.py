@@ -3,7 +3,7 @@
     python -m experiments.mnist_mlp --dataset mnist
 
 99.3 % of the images that trained it, and 97.8 % of MNIST's test images (seed 0; about
-25 s on two CPU cores). The notes print the first as "accuracy on test set": their
+16 s on two CPU cores). The notes print the first as "accuracy on test set": their
 `test_loader` holds the training set. 91.7 % of the test digits (19 s).
 """
 

@@ -4,8 +4,8 @@
     python -m experiments.residual_variants --dataset mnist
 
 With two blocks, less than batch normalisation does: the eleven blocks that have it name
-88 to 96 % of the test digits, the course's block, which has none, 87.5 % (seed 0, once
-each; 72 s on two CPU cores). In the paper (He et al. 2016) pre-activation wins, with
+88 to 95 % of the test digits, the course's block, which has none, 87.5 % (seed 0, once
+each; 70 s on two CPU cores). In the paper (He et al. 2016) pre-activation wins, with
 110 layers or more.
 """
 
