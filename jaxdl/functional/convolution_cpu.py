@@ -25,10 +25,10 @@ from jaxdl.functional.convolution_xla import (
 from jaxdl.functional.products import matmul_of_weight, sum_of_tangents
 from jaxdl.functional.windows import shifts
 
-# Up to so many input channels products of blocks of columns beat XLA's convolution, and
-# up to so many its gradient for the input; with more of them too, where the images have
-# so many times the output's places, all of which XLA computes.
-FEW_INPUTS, FEW_CHANNELS, WASTE = 4, 12, 2
+# Up to so many input channels products of blocks of columns beat XLA's gradient for the
+# input; with more of them too, where the images have so many times the output's places,
+# all of which XLA computes.
+FEW_CHANNELS, WASTE = 12, 2
 # Up to here, in pairs of a pixel and an output's place, one matrix product beats XLA's
 # convolution where the kernel is larger than the image.
 FEW_PAIRS = 1024
@@ -88,12 +88,10 @@ def _convolve(images, weight, sliding: Sliding):
         # Padded before: XLA's convolution with its own padding is slow there.
         images = lax.optimization_barrier(pad_images(images, sliding))
         return convolve(images, weight, sliding._replace(pads=((0, 0),) * axes))
-    if _rounds_sums(weight) or max(sliding.stride) > 1 or inputs > FEW_INPUTS:
-        return convolve(images, weight, sliding)
-    if inputs > 1:
-        return by_columns(images, weight, sliding)
-    # Kept, or XLA computes it again in each place that reads it.
-    return lax.optimization_barrier(_sum_of_shifts(images, weight, sliding))
+    if inputs == 1 and max(sliding.stride) == 1 and not _rounds_sums(weight):
+        # Kept, or XLA computes it again in each place that reads it.
+        return lax.optimization_barrier(_sum_of_shifts(images, weight, sliding))
+    return convolve(images, weight, sliding)
 
 
 @partial(_convolve.defjvp, symbolic_zeros=True)
