@@ -11,7 +11,6 @@ FOLDER has the course's tables: names_train, names_test and diabetes, each .csv.
 
 import argparse
 import json
-import os
 import time
 from collections.abc import Mapping
 from importlib import import_module
@@ -172,7 +171,6 @@ def main() -> None:
     known = cases(given.tables)
     if unknown := set(given.lessons) - set(known):
         parser.error(f"{', '.join(unknown)}: there are {', '.join(known)}")
-    torch.set_num_threads(os.cpu_count() or 1)  # the tests' networks ask for one
     results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
     if not given.write:
         for name in given.lessons or known:

@@ -11,7 +11,16 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks import accuracy, extras, fresh, report, timing, torch_side, training
+from benchmarks import (
+    accuracy,
+    ceilings,
+    extras,
+    fresh,
+    report,
+    timing,
+    torch_side,
+    training,
+)
 from benchmarks.__main__ import main
 from benchmarks.cases import BY_NAME, CASES, folds_of
 from benchmarks.pages import write_between
@@ -217,3 +226,13 @@ def test_text_is_put_between_its_marks(tmp_path):
         with pytest.raises(ValueError, match="no one place between '<1>' and '<2>'"):
             write_between(page, "<1>", "new", "<2>")
         assert page.read_text() == text
+
+
+def test_parts_of_steps_are_computed_anew_in_each_step():
+    small, large = (
+        ceilings.per_step(ceilings.product, np.ones((64, n), "f"), np.ones((n, n), "f"))
+        for n in (16, 1024)
+    )
+    # 4,096 times the work, and no machine does it faster than 10 Tflop/s.
+    assert large > 10 * small
+    assert large > 2 * 64 * 1024**2 / 1e13

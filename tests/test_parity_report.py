@@ -32,15 +32,6 @@ from jaxdl.parity.__main__ import main
 ROOT = Path(__file__).parents[1]
 
 
-@pytest.fixture(autouse=True, scope="module")
-def _one_thread():
-    """Two threads of small operations wait for each other."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 def drawn(*shape):
     return np.random.default_rng(1).normal(size=shape)
 

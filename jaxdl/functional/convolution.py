@@ -2,10 +2,10 @@
 
 from typing import Literal
 
-import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from jaxdl.backend import on_cpu
 from jaxdl.functional.convolution_cpu import convolve_cpu
 from jaxdl.functional.convolution_xla import Sliding, convolve
 from jaxdl.functional.windows import (
@@ -131,9 +131,8 @@ def _conv(axes, input, weight, bias, stride, padding, dilation, groups, padding_
         images = _pad(images, pads, padding_mode)
         pads = ((0, 0),) * axes
 
-    on_cpu = jax.default_backend() == "cpu"
     sliding = Sliding(stride, pads, dilation, groups)
-    output = (convolve_cpu if on_cpu else convolve)(images, weight, sliding)
+    output = (convolve_cpu if on_cpu() else convolve)(images, weight, sliding)
     output = output[0] if single else output
     return output if bias is None else output + bias
 

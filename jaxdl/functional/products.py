@@ -13,6 +13,8 @@ import jax.numpy as jnp
 from jax import lax
 from jax.custom_derivatives import SymbolicZero
 
+from jaxdl.backend import on_cpu
+
 # Up to here gradientᵀ · x, a few rows, is turned around instead of x.
 FEW_OUTPUTS = 16
 # Up to here, in numbers, x is turned around: XLA takes long over larger transposes.
@@ -29,7 +31,7 @@ def affine(x, weight, bias):
 @partial(jax.jit, inline=True)
 def matmul(x, weight):
     """Computes x · weight, for x (..., in) and weight (in, out)."""
-    if x.ndim < 2 or jax.default_backend() != "cpu":
+    if x.ndim < 2 or not on_cpu():
         return x @ weight
     rows = _matmul(x.reshape(prod(x.shape[:-1]), x.shape[-1]), weight)
     return rows.reshape(*x.shape[:-1], weight.shape[1])

@@ -7,6 +7,7 @@ from typing import Any
 import jax
 from jaxtyping import PyTree
 
+from jaxdl.backend import as_defined
 from jaxdl.graph.drafts import CALLS, Drafts, called
 from jaxdl.graph.nodes import Graph
 from jaxdl.graph.scopes import Scope
@@ -76,7 +77,8 @@ def to_jaxpr(name: str, function: Callable, *args: Any) -> tuple[Any, PyTree]:
         returns no array.
     """
     try:
-        jaxpr, results = jax.make_jaxpr(function, return_shape=True)(*args)
+        with as_defined(True):
+            jaxpr, results = jax.make_jaxpr(function, return_shape=True)(*args)
     except UNTRACEABLE as error:
         raise ValueError(
             f"{name} cannot be traced, since it needs a value that is known at run time"

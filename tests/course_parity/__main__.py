@@ -11,6 +11,7 @@ gets the table; without, they are shown.
 
 import argparse
 import multiprocessing
+import os
 import sys
 import time
 import traceback
@@ -33,6 +34,8 @@ def main() -> None:
     arguments = parser.parse_args()
     if unknown := [name for name in arguments.lesson if name not in CASES]:
         parser.error(f"no lesson that trains is called {', '.join(unknown)}")
+    # As in the tests: PyTorch's threads would wait for those of JAX.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
     spawn = multiprocessing.get_context("spawn")
     failed = []
     print("| " + " | ".join(COLUMNS) + " |")

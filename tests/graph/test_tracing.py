@@ -8,6 +8,7 @@ import optax
 import pytest
 from flax import linen as nn
 
+from jaxdl.backend import as_defined
 from jaxdl.functional import cross_entropy
 from jaxdl.graph import Graph, node_values, trace
 from jaxdl.layers import GRU
@@ -99,12 +100,21 @@ def test_lenet_has_a_scope_for_each_layer(lenet, expand):
     )  # fmt: skip
     assert [node.name for node in graph.inputs][-1] == "x"
     by_name = {node.name: node for node in graph.nodes}
-    product = "dot_general" if expand else "_matmul"
-    assert by_name[f"LeNet/fc1/{product}"].shape == (2, 120)
-    # Its own convolution is one node, or a scope of many.
-    inside = [name for name in names(graph) if "_convolve" in name]
-    assert ("LeNet/conv1/_convolve" in inside) == (not expand)
-    assert ("LeNet/conv1/_convolve/slice" in inside) == expand
+    assert by_name["LeNet/fc1/dot_general"].shape == (2, 120)
+    # As it is defined, not in the form that a CPU takes.
+    assert by_name["LeNet/conv1/conv_general_dilated"].shape == (2, 24, 24, 6)
+
+
+def test_a_function_drawn_before_it_runs_still_takes_the_form_of_a_cpu(lenet):
+    function, params, x = lenet
+    step = jax.jit(jax.grad(lambda params, x: function(params, x).sum()))
+    before = trace(step, params, x)
+    assert {n.op for n in before.nodes} > {"conv_general_dilated", "dot_general"}
+    run = step.lower(params, x).as_text()
+    with as_defined(True):
+        drawn = step.lower(params, x).as_text()
+    assert run != drawn
+    assert names(trace(step, params, x)) == names(before)
 
 
 @pytest.mark.parametrize("expand", [True, False])

@@ -35,15 +35,6 @@ LENGTHS = np.array([3, 6, 1, 6, 2], np.int32)  # neither sorted nor all differen
 SIZES = {"num_classes": 3, "vocabulary_size": 11, "hidden_size": 5}
 
 
-@pytest.fixture(autouse=True, scope="module")
-def _one_thread():
-    """Networks this small lose most of the time where PyTorch's threads wait."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 class Classifier(torch.nn.Module):
     """The lecture's, for any cell and any order of lengths."""
 

@@ -17,10 +17,6 @@ from tests.oracle import assert_close, to_torch
 
 STEPS, BATCH, EXAMPLES = 100, 16, 48
 
-# Layers this small gain nothing from threads, and waiting for each other's costs these
-# tests ten times their time where cores are shared.
-torch.set_num_threads(1)
-
 
 def randomised_variables(rng, model, x, scale=0.3, **options):
     """Float64 parameters and statistics, far from initial zeros and ones."""
