@@ -17,7 +17,6 @@ from jaxdl import checkpoint
 from jaxdl.config import RunConfig
 from jaxdl.graph import to_graph_def, trace
 from jaxdl.params import paths
-from jaxdl.plots import to_array
 from jaxdl.tensorboard import EventLog
 
 if TYPE_CHECKING:
@@ -90,11 +89,15 @@ class Run:
         A run that had ended and was called again has the same parameters, or more
         epochs than it had.
         """
+        from PIL import Image
+
         if params is not None:
             checkpoint.replace(self.directory / "params", params)
         for name, figure in figures.items():
-            figure.savefig(self.directory / f"{name}.png", dpi=150)
-            self.events("about").image(name, to_array(figure), 0)
+            file = self.directory / f"{name}.png"
+            figure.savefig(file, dpi=150)
+            with Image.open(file) as image:
+                self.events("about").image(name, np.asarray(image.convert("RGB")), 0)
 
     def __enter__(self) -> "Run":
         config = (self.directory / "config.yaml").read_text()

@@ -1,6 +1,8 @@
 """TensorBoard logs, written so that what was logged before a kill is there after it."""
 
+import io
 import os
+import socket
 import time
 from pathlib import Path
 from typing import Any
@@ -16,40 +18,54 @@ class EventLog:
     TensorBoard forgets what an earlier part of it says of that step and later ones.
     """
 
+    # TensorBoard's own code writes: tensorboardX would import PyTorch where it is.
     def __init__(self, directory: str | Path, first_step: int = 0):
-        from tensorboardX.event_file_writer import EventsWriter
-        from tensorboardX.proto.event_pb2 import SessionLog
+        from tensorboard.compat.proto.event_pb2 import SessionLog
+        from tensorboard.summary.writer.record_writer import RecordWriter
 
         Path(directory).mkdir(parents=True, exist_ok=True)
         # Two logs opened within a second would have one name.
-        suffix = f".{time.monotonic_ns()}.{os.getpid()}"
-        self._writer = EventsWriter(str(Path(directory) / "events"), suffix)
+        parts = f"{time.time():.0f}", socket.gethostname(), time.monotonic_ns()
+        name = ".".join(map(str, ("events.out.tfevents", *parts, os.getpid())))
+        file = Path(directory, name).open("xb")  # noqa: SIM115
+        self._writer = RecordWriter(file)
+        self._write(0, file_version="brain.Event:2")
         self._write(first_step, session_log=SessionLog(status=SessionLog.START))
 
     def scalar(self, tag: str, value: float, step: int) -> None:
         """Writes a number."""
-        from tensorboardX import summary
+        self._write_value(tag, step, simple_value=value)
 
-        self._write(step, summary=summary.scalar(tag, value))
+    def image(
+        self, tag: str, image: Num[np.ndarray, "height width channels"], step: int
+    ) -> None:
+        """Writes a picture, grey or RGB: uint8, or within [0, 1]."""
+        from PIL import Image
 
-    def image(self, tag: str, image: Num[np.ndarray, "h w c"], step: int) -> None:
-        """Writes a picture: uint8, or within [0, 1]."""
-        from tensorboardX import summary
-
-        self._write(step, summary=summary.image(tag, image, dataformats="HWC"))
+        if image.dtype != np.uint8:
+            image = (255 * np.clip(image, 0, 1)).astype(np.uint8)
+        height, width, channels = image.shape
+        png = io.BytesIO()
+        Image.fromarray(image[..., 0] if channels == 1 else image).save(png, "PNG")
+        picture = {"height": height, "width": width, "colorspace": channels}
+        picture["encoded_image_string"] = png.getvalue()
+        self._write_value(tag, step, image=picture)
 
     def histogram(self, tag: str, values: Num[np.ndarray, "..."], step: int) -> None:
         """Writes how often numbers have what size, in 64 bins of equal width."""
-        from tensorboardX import summary
-
-        histogram = summary.histogram(tag, np.ravel(values), bins=64)
-        self._write(step, summary=histogram)
+        values = np.ravel(values).astype(float)
+        counts, edges = np.histogram(values, bins=64)
+        histogram = {"min": values.min(), "max": values.max(), "num": len(values)}
+        histogram |= {"sum": values.sum(), "sum_squares": values @ values}
+        # Each bin has its upper limit, so an empty one gives the lowest.
+        histogram |= {"bucket_limit": edges, "bucket": [0, *counts]}
+        self._write_value(tag, step, histo=histogram)
 
     def text(self, tag: str, text: str, step: int = 0) -> None:
         """Writes words, which TensorBoard reads as Markdown."""
-        from tensorboardX import summary
+        from tensorboard.plugins.text.summary_v2 import text_pb
 
-        self._write(step, summary=summary.text(tag, text))
+        self._write(step, summary=text_pb(tag, text))
 
     def graph(self, graph_def: Any) -> None:
         """Writes a graph for the Graphs tab: a TensorFlow GraphDef message."""
@@ -58,8 +74,12 @@ class EventLog:
     def close(self) -> None:
         self._writer.close()
 
-    def _write(self, step: int, **content: Any) -> None:
-        from tensorboardX.proto.event_pb2 import Event
+    def _write_value(self, tag: str, step: int, **content: Any) -> None:
+        self._write(step, summary={"value": [{"tag": tag, **content}]})
 
-        self._writer.write_event(Event(step=step, wall_time=time.time(), **content))
+    def _write(self, step: int, **content: Any) -> None:
+        from tensorboard.compat.proto.event_pb2 import Event
+
+        event = Event(step=step, wall_time=time.time(), **content)
+        self._writer.write(event.SerializeToString())
         self._writer.flush()

@@ -33,7 +33,7 @@ QUICKLY = ("linear", "dropout", "rates", "folds", "evaluate_mlp")
 # What a GPU machine may lack: none of it is needed to measure there.
 ABSENT = (
     "tyro", "tensorflow_datasets", "tensorflow", "array_record", "grain",
-    "tensorboardX", "faker", "importlib_resources",
+    "tensorboard", "faker", "importlib_resources",
 )  # fmt: skip
 REFUSE = f"""
 import sys

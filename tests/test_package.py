@@ -13,7 +13,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 HEAVY = {
     "orbax", "tensorflow_datasets", "tensorflow", "matplotlib", "torch", "sklearn",
-    "tensorboardX", "tensorboard", "grain", "faker", "rich", "yaml", "tyro",
+    "tensorboard", "grain", "faker", "rich", "yaml", "tyro",
     "safetensors",
 }  # fmt: skip
 
@@ -110,7 +110,7 @@ ALLOWED = {
     "loop": {"training", "progress", "resume", "feeds"},
     "tensorboard": LEAVES,
     "devices": LEAVES,
-    "graph": {"backend", "graph"},
+    "graph": {"backend", "graph", "tensorboard"},
     "summary": {"summary", "graph", "training"},
     "sweep": {"sweep", "training", "plots", "data"},
     "sharding": {"params"},
@@ -119,7 +119,7 @@ ALLOWED = {
     "parity": {"parity", "torch_weights"},
     "classification": {"functional", "metrics", "training"},
     "evaluation": {"metrics", "plots", "resume", "training"},
-    "run": {"checkpoint", "config", "graph", "params", "plots", "tensorboard"},
+    "run": {"checkpoint", "config", "graph", "params", "tensorboard"},
     "cli": {"config", "determinism", "devices"},
 }
 

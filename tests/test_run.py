@@ -68,7 +68,7 @@ def test_tensorboard_reads_what_the_run_is_about(here):
         run.log_graph(lambda w, x: jnp.tanh(x @ w), jnp.ones((3, 2)), jnp.ones((1, 3)))
         run.save({"w": jnp.ones(2)}, curves=curves(history))
     events = EventAccumulator(str(run.directory / "about")).Reload()
-    [text] = events.Tensors("config/text_summary")
+    [text] = events.Tensors("config")
     assert b"learning_rate: 0.25" in text.tensor_proto.string_val[0]
     [picture] = events.Images("curves")
     assert picture.encoded_image_string.startswith(b"\x89PNG")

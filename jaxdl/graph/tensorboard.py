@@ -1,7 +1,6 @@
 """Graphs for TensorBoard, which draws what TensorFlow calls a GraphDef."""
 
 import os
-import time
 from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,50 +9,46 @@ import jax
 import numpy as np
 
 from jaxdl.graph.nodes import Graph, Node
+from jaxdl.tensorboard import EventLog
 
 if TYPE_CHECKING:
-    from tensorboardX import SummaryWriter
-    from tensorboardX.proto.graph_pb2 import GraphDef
+    from tensorboard.compat.proto.graph_pb2 import GraphDef
 
 LONGEST_ATTRIBUTE = 200
 
 
 def to_graph_def(graph: Graph) -> "GraphDef":
-    """Returns the graph as TensorFlow's GraphDef, a protocol buffer of tensorboardX.
+    """Returns the graph as TensorFlow's GraphDef, a protocol buffer.
 
     TensorBoard writes the shapes beside the edges, and shows an operation's settings
     when it is clicked.
     """
-    from tensorboardX.proto.graph_pb2 import GraphDef
-    from tensorboardX.proto.versions_pb2 import VersionDef
+    from tensorboard.compat.proto.graph_pb2 import GraphDef
+    from tensorboard.compat.proto.versions_pb2 import VersionDef
 
     nodes = [_to_node_def(node) for node in graph.nodes]
     return GraphDef(node=nodes, versions=VersionDef(producer=22))
 
 
-def write_graph(log: "str | os.PathLike[str] | SummaryWriter", graph: Graph) -> None:
+def write_graph(log: str | os.PathLike[str] | EventLog, graph: Graph) -> None:
     """Writes a graph for TensorBoard's Graphs tab.
 
-    `log` is the directory of a run that no one else writes to, or the open writer of
-    one that has scalars too: TensorBoard reads one file of a directory at a time. A run
+    `log` is the directory of a run that no one else writes to, or the open log of one
+    that has scalars too: TensorBoard reads one file of a directory at a time. A run
     shows the graph that was written last.
     """
-    from tensorboardX import SummaryWriter
-    from tensorboardX.proto.event_pb2 import Event
-
-    event = Event(graph_def=to_graph_def(graph).SerializeToString())
-    if not isinstance(log, str | os.PathLike):
-        log.file_writer.add_event(event)
+    if isinstance(log, EventLog):
+        log.graph(to_graph_def(graph))
         return
-    # Without a suffix, two files of one second have one name.
-    with SummaryWriter(str(Path(log)), filename_suffix=f".{time.time_ns()}") as writer:
-        writer.file_writer.add_event(event)
+    opened = EventLog(Path(log))
+    opened.graph(to_graph_def(graph))
+    opened.close()
 
 
 def _to_node_def(node: Node) -> Any:
-    from tensorboardX.proto.attr_value_pb2 import AttrValue
-    from tensorboardX.proto.node_def_pb2 import NodeDef
-    from tensorboardX.proto.tensor_shape_pb2 import TensorShapeProto
+    from tensorboard.compat.proto.attr_value_pb2 import AttrValue
+    from tensorboard.compat.proto.node_def_pb2 import NodeDef
+    from tensorboard.compat.proto.tensor_shape_pb2 import TensorShapeProto
 
     shapes = [
         TensorShapeProto(dim=[TensorShapeProto.Dim(size=size) for size in kind.shape])

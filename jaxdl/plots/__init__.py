@@ -13,5 +13,4 @@ from jaxdl.plots.images import WRONG as WRONG
 from jaxdl.plots.images import show_arrays as show_arrays
 from jaxdl.plots.images import show_confusion as show_confusion
 from jaxdl.plots.images import show_images as show_images
-from jaxdl.plots.images import to_array as to_array
 from jaxdl.plots.sweeps import sweep_figure as sweep_figure

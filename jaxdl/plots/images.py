@@ -4,19 +4,11 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 from jax.typing import ArrayLike
-from jaxtyping import Int, Num, UInt8
-from matplotlib.backends.backend_agg import FigureCanvasAgg
+from jaxtyping import Int, Num
 from matplotlib.figure import Figure
 
 RIGHT, WRONG = "#1a7f37", "#cf222e"
 FEW = 8  # arrays that have room for what explains their colours
-
-
-def to_array(figure: Figure) -> UInt8[np.ndarray, "height width 3"]:
-    """Draws a figure into an array of pixels."""
-    canvas = FigureCanvasAgg(figure)
-    canvas.draw()
-    return np.array(canvas.buffer_rgba())[..., :3]
 
 
 def show_images(

@@ -12,10 +12,10 @@ import jax
 import jax.numpy as jnp
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-from tensorboardX import SummaryWriter
 
 from jaxdl.graph import to_graph_def, trace, write_graph
 from jaxdl.models.lenet import LeNet
+from jaxdl.tensorboard import EventLog
 
 OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
@@ -86,10 +86,11 @@ def test_settings_are_short_and_hold_no_functions():
 
 
 def test_a_graph_beside_scalars(tmp_path):
-    with SummaryWriter(str(tmp_path)) as writer:
-        writer.add_scalar("loss", 2.0, 0)
-        write_graph(writer, tiny())
-        writer.add_scalar("loss", 1.0, 1)
+    log = EventLog(tmp_path)
+    log.scalar("loss", 2.0, 0)
+    write_graph(log, tiny())
+    log.scalar("loss", 1.0, 1)
+    log.close()
     run = read(tmp_path)
     assert [event.value for event in run.Scalars("loss")] == [2, 1]
     assert [node.name for node in run.Graph().node][:2] == ["w", "x"]
@@ -123,10 +124,11 @@ def running(command, line):
 def tensorboard(tmp_path_factory, lenet):
     """The address of a TensorBoard that shows a run of LeNet's graph and scalars."""
     directory = tmp_path_factory.mktemp("runs")
-    with SummaryWriter(str(directory / "lenet")) as writer:
-        write_graph(writer, lenet)
-        for step in range(10):
-            writer.add_scalar("loss", 1 / (1 + step), step)
+    log = EventLog(directory / "lenet")
+    write_graph(log, lenet)
+    for step in range(10):
+        log.scalar("loss", 1 / (1 + step), step)
+    log.close()
     arguments = ["--logdir", str(directory), "--port", "0", "--load_fast", "false"]
     command = [sys.executable, "-m", "tensorboard.main", *arguments]
     with running(command, r"http://localhost:(\d+)/") as port:
