@@ -8,7 +8,6 @@ The model and its loss: w and b are off by 0.0008, and a line is 8.0000 at x = 4
 from dataclasses import dataclass
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import optax
 from jax.nn.initializers import normal, zeros
@@ -54,22 +53,24 @@ def fit_line(key):
     optimizer = optax.sgd(0.01)
     state = init_state(jax.jit(Linear(1).init)(key, LINE["x"])["params"], optimizer)
     steps = jax.jit(scan_steps(make_train_step(loss_fn, optimizer)))
-    return steps(state, LINE, jnp.tile(jnp.arange(3), (10_000, 1)), key)[0].params
+    return steps(state, LINE, np.tile(np.arange(3), (10_000, 1)), key)[0].params
 
 
 def main(config: Config = Config()) -> dict[str, float]:
     """Returns the largest error of the parameters, and the line's prediction at 4."""
-    keys = jax.random.split(jax.random.key(config.seed), 4)
-    train = make_linear_data(keys[0], W, B, config.num_examples, noise=0.01)
-    test = make_linear_data(keys[1], W, B, 100, noise=0.01)
+    train_key, test_key, init_key, run_key = jax.random.split(
+        jax.random.key(config.seed), 4
+    )
+    train = make_linear_data(train_key, W, B, config.num_examples, noise=0.01)
+    test = make_linear_data(test_key, W, B, 100, noise=0.01)
     optimizer = optax.sgd(config.learning_rate)
-    params = MODEL.init(keys[2], train["x"])["params"]
+    params = jax.jit(MODEL.init)(init_key, train["x"])["params"]
     with open_run("linear_regression", config) as run:
         state, history = fit(
             init_state(params, optimizer),
             make_train_step(loss_fn, optimizer),
             train,
-            keys[3],
+            run_key,
             epochs=config.epochs,
             batch_size=config.batch_size,
             eval_step=make_eval_step(eval_fn),
@@ -78,10 +79,10 @@ def main(config: Config = Config()) -> dict[str, float]:
             checkpoint_dir=run.checkpoints,
         )
         run.save(state.params, curves=curves(history))
-        w, b = state.params["kernel"][:, 0], state.params["bias"][0]
-        error = float(abs(jnp.append(w - W, b - B)).max())
-        print(f"three variables: w = {w}, b = {b:.4f}, off by {error:.4f} at most")
-        w, b = (leaf.item() for leaf in jax.tree.leaves(fit_line(keys[2]))[::-1])
+        b, w = (np.ravel(leaf) for leaf in jax.tree.leaves(state.params))
+        error = float(abs(np.append(w - W, b - B)).max())
+        print(f"three variables: w = {w}, b = {b[0]:.4f}, off by {error:.4f} at most")
+        w, b = (leaf.item() for leaf in jax.tree.leaves(fit_line(init_key))[::-1])
         print(f"one variable: w = {w:.4f}, b = {b:.4f}, at x = 4 it is {4 * w + b:.4f}")
     return {"error": error, "at_4": 4 * w + b}
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from jax.nn.initializers import normal, zeros
 
@@ -40,7 +41,8 @@ def main(config: Config = Config()) -> dict[str, float]:
     images = load_images(config.dataset, config.data_dir, config.image_size)
 
     model = Linear(len(images.class_names), kernel_init=normal(0.01), bias_init=zeros)
-    params = model.init(init_key, jnp.zeros((1, config.image_size**2)))["params"]
+    pixels = np.zeros((1, config.image_size**2), np.float32)
+    params = jax.jit(model.init)(init_key, pixels)["params"]
     optimizer = optax.sgd(config.learning_rate)
 
     @jax.jit

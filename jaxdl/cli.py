@@ -1,5 +1,6 @@
 """Command lines from dataclasses, and a user's mistake answered in one line."""
 
+import gc
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -25,6 +26,9 @@ def run_main(main: Callable[[Config], object], config_type: type[Config]) -> Non
     """
     import tyro
 
+    # Modules live to the end: to look for garbage among them again and again, and once
+    # more at exit, takes a tenth of a short program's time.
+    gc.freeze()
     script = sys.modules["__main__"]
     spec = script.__spec__
     try:
