@@ -58,13 +58,11 @@ def fit_line(key):
 
 def main(config: Config = Config()) -> dict[str, float]:
     """Returns the largest error of the parameters, and the line's prediction at 4."""
-    train_key, test_key, init_key, run_key = jax.random.split(
-        jax.random.key(config.seed), 4
-    )
+    train_key, test_key, key, run_key = jax.random.split(jax.random.key(config.seed), 4)
     train = make_linear_data(train_key, W, B, config.num_examples, noise=0.01)
     test = make_linear_data(test_key, W, B, 100, noise=0.01)
     optimizer = optax.sgd(config.learning_rate)
-    params = jax.jit(MODEL.init)(init_key, train["x"])["params"]
+    params = jax.jit(MODEL.init)(key, train["x"])["params"]
     with open_run("linear_regression", config) as run:
         state, history = fit(
             init_state(params, optimizer),
@@ -82,7 +80,7 @@ def main(config: Config = Config()) -> dict[str, float]:
         b, w = (np.ravel(leaf) for leaf in jax.tree.leaves(state.params))
         error = float(abs(np.append(w - W, b - B)).max())
         print(f"three variables: w = {w}, b = {b[0]:.4f}, off by {error:.4f} at most")
-        w, b = (leaf.item() for leaf in jax.tree.leaves(fit_line(init_key))[::-1])
+        w, b = (leaf.item() for leaf in jax.tree.leaves(fit_line(key))[::-1])
         print(f"one variable: w = {w:.4f}, b = {b:.4f}, at x = 4 it is {4 * w + b:.4f}")
     return {"error": error, "at_4": 4 * w + b}
 

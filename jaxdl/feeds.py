@@ -9,7 +9,7 @@ import jax
 import numpy as np
 from jaxtyping import PRNGKeyArray, PyTree
 
-from jaxdl.shuffling import shuffled_batches
+from jaxdl.shuffling import epoch_order_by_numpy
 from jaxdl.training import (
     Driver,
     Metrics,
@@ -17,6 +17,7 @@ from jaxdl.training import (
     TrainStep,
     choose_driver,
     compiled,
+    cut_order,
     loop_steps,
     make_epoch,
     num_examples,
@@ -154,7 +155,8 @@ def feed_arrays(
         steps = compiled(scan_steps(train_step), donate_argnums=0)
 
     def parts(epoch, start, stop):
-        full, last = shuffled_batches(order_key, epoch, n, batch_size)
+        order = epoch_order_by_numpy(order_key, epoch, n)
+        full, last = cut_order(order, batch_size)
         cut = _cut(full, last[: 0 if drop_last else None])
         for batches in _between(start, stop, cut):
             yield partial(run, batches)

@@ -17,6 +17,8 @@ import numpy as np
 import optax
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, PyTree
 
+from jaxdl.shuffling import epoch_order
+
 if TYPE_CHECKING:
     from jax.extend.core import Jaxpr, JaxprEqn
 
@@ -188,8 +190,7 @@ def epoch_batches(
     The order is a function of (key, epoch) alone, so it needs no state of its own.
     """
     check_batch_size(batch_size, n)
-    order = jax.random.permutation(jax.random.fold_in(key, epoch), n)
-    return cut_order(order, batch_size)
+    return cut_order(epoch_order(key, epoch, n), batch_size)
 
 
 def cut_order(order: Any, batch_size: int) -> tuple[Any, Any]:

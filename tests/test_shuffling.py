@@ -1,31 +1,40 @@
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxdl.shuffling import shuffled_batches
-from jaxdl.training import epoch_batches
+from jaxdl.shuffling import epoch_order, epoch_order_by_numpy
 
 
+def permuted(key, epoch, n):
+    return jax.random.permutation(jax.random.fold_in(key, epoch), n)
+
+
+@pytest.mark.parametrize("order", [epoch_order, epoch_order_by_numpy])
 @pytest.mark.parametrize("impl", ["threefry2x32", "rbg"])
 @pytest.mark.parametrize("n", [1, 2, 7, 1625, 1626, 60_000])  # 0, 1 and 2 rounds
-def test_the_host_finds_the_order_that_jax_finds(impl, n):
-    key, batch_size = jax.random.key(3, impl=impl), -(-n // 4)
+def test_the_order_is_that_of_jax(order, impl, n):
+    key = jax.random.key(3, impl=impl)
     for epoch in 0, 5:
-        found = shuffled_batches(key, epoch, n, batch_size)
-        for part, expected in zip(
-            found, epoch_batches(key, epoch, n, batch_size), strict=True
-        ):
-            np.testing.assert_array_equal(part, expected)
-            assert part.dtype == expected.dtype
+        found, expected = order(key, epoch, n), permuted(key, epoch, n)
+        np.testing.assert_array_equal(found, expected)
+        assert found.dtype == expected.dtype
 
 
-def test_the_order_is_that_of_float64_runs_too(x64):
+@pytest.mark.parametrize("order", [epoch_order, epoch_order_by_numpy])
+def test_the_order_is_that_of_float64_runs_too(order, x64):
     key = jax.random.key(0)
-    full, last = shuffled_batches(key, 1, 10, 3)
-    expected = jax.random.permutation(jax.random.fold_in(key, 1), 10)
-    np.testing.assert_array_equal(np.append(full, last), expected)
+    np.testing.assert_array_equal(order(key, 1, 10), permuted(key, 1, 10))
 
 
-def test_impossible_batches_are_refused():
-    with pytest.raises(ValueError, match="batch_size=8 exceeds the 7 examples"):
-        shuffled_batches(jax.random.key(0), 0, 7, 8)
+def test_orders_of_many_epochs_and_keys_in_one_program():
+    keys = jax.random.split(jax.random.key(0), 3)
+
+    @jax.jit
+    def orders(key):
+        step = lambda epoch, _: (epoch + 1, epoch_order(key, epoch, 9))
+        return jax.lax.scan(step, jnp.int32(0), length=4)[1]
+
+    found = jax.vmap(orders)(keys)
+    expected = [[permuted(key, epoch, 9) for epoch in range(4)] for key in keys]
+    np.testing.assert_array_equal(found, expected)

@@ -8,6 +8,7 @@ from flax import linen as nn
 from flax import nnx
 from jax import lax
 
+from jaxdl import training
 from jaxdl.functional import cross_entropy
 from jaxdl.models.lenet import LeNet
 from jaxdl.training import (
@@ -174,8 +175,21 @@ def test_epoch_equals_steps_by_hand(x64, driver, drop_last):
     np.testing.assert_allclose(metrics["loss"], jnp.stack(losses), **EXACT)
 
 
+@pytest.fixture
+def optimised(monkeypatch):
+    """XLA computes as it does for users, where other tests have it compile fast."""
+    options = {
+        **compiler_options(),
+        "xla_backend_optimization_level": 3,
+        "xla_cpu_use_fusion_emitters": True,
+    }
+    monkeypatch.setattr(training, "compiler_options", lambda: options)
+
+
 @pytest.mark.parametrize("batch_size", [22, 11, 4, 1], ids=lambda size: f"batch{size}")
-def test_scan_and_loop_give_the_same_bits_without_convolutions(rng, batch_size):
+def test_scan_and_loop_give_the_same_bits_without_convolutions(
+    rng, batch_size, optimised
+):
     state, train_step, data = perceptron_run(rng)
     results = []
     for driver in "scan", "loop":

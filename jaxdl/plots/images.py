@@ -36,7 +36,7 @@ def show_images(
     name_of = str if class_names is None else class_names.__getitem__
     columns = min(columns, len(shown))
     rows = -(-len(shown) // columns)
-    # Sizes in inches: matplotlib's own layout of so many axes takes longer than drawing.
+    # In inches: matplotlib's own layout of so many axes takes longer than drawing.
     side, titles, heading = 1.35, 0.4, 0.3 * (predictions is not None)
     height = rows * (side + titles) + heading
     figure = Figure(figsize=(1.4 * columns, height))
