@@ -6,7 +6,8 @@
 
 A lesson runs as it is, with the notes' data set and settings, in float32. PyTorch
 starts from the lesson's initial parameters, and draws batches and dropout of its own.
-FOLDER has the course's tables: names_train, names_test and diabetes, each .csv.gz.
+FOLDER has the course's tables, each .csv.gz: names_train, names_test, diabetes,
+titanic_train and titanic_test.
 """
 
 import argparse
@@ -45,7 +46,11 @@ class Case(NamedTuple):
 def cases(tables: Path) -> dict[str, Case]:
     fashion = "Fashion-MNIST", {"dataset": "fashion_mnist"}
     mnist = "MNIST", {"dataset": "mnist"}
-    names = tuple(str(tables / f"names_{part}.csv.gz") for part in ("train", "test"))
+    parts = "train", "test"
+    names, titanic = (
+        tuple(str(tables / f"{name}_{part}.csv.gz") for part in parts)
+        for name in ("names", "titanic")
+    )
     return {
         "softmax_regression_scratch": Case(*fashion),
         "softmax_regression": Case(*fashion),
@@ -56,6 +61,10 @@ def cases(tables: Path) -> dict[str, Case]:
         "diabetes": Case(
             "diabetes.csv.gz", {"csv": str(tables / "diabetes.csv.gz")},
             model="adam", metric="adam test/accuracy", training=1,
+        ),
+        "titanic": Case(
+            "titanic_train.csv.gz", dict(zip(parts, titanic, strict=True)),
+            metric="validation/accuracy",
         ),
         "lenet": Case(*fashion),
         "name_classifier": Case("the course's names", {"names": names}),
@@ -91,7 +100,8 @@ def run_torch(name: str, case: Case, seed: int, training: dict[str, Any]) -> flo
             setattr(net, label, torch.nn.Dropout(next(rates)))
     optimizer = twin.optimizer(net, None)
 
-    train, test = singles(training["data"]), singles(training["held_out"]["test"])
+    [held_out] = training["held_out"].values()
+    train, test = singles(training["data"]), singles(held_out)
     n, batch_size = len(next(iter(train.values()))), training["batch_size"]
     for _ in range(training["epochs"]):
         for rows in torch.randperm(n).split(batch_size):
@@ -119,10 +129,12 @@ def singles(data) -> dict[str, torch.Tensor]:
 
 def right(net, batch) -> torch.Tensor:
     """Whether each example is named as it should be."""
-    if "x" in batch:
+    if "y" in batch:
         return (net(batch["x"]).reshape(-1) > 0.5) == (batch["y"] > 0.5)
     if "text" in batch:
         logits = net(batch["text"], batch["length"])
+    elif "x" in batch:
+        logits = net(batch["x"])
     elif isinstance(net, torch.nn.Linear):
         logits = net(batch["image"].flatten(1))
     else:
