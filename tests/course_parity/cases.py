@@ -32,8 +32,6 @@ class Case(NamedTuple):
     """which of the lesson's trainings the models are, if not all"""
     slow: bool = False
     """whether it takes too long, to compile or otherwise, for the ordinary tests"""
-    steps: int | None = None
-    """of the full run, where the whole of it would take too long"""
 
     @property
     def enough(self) -> int:
@@ -381,14 +379,12 @@ CASES = {
         {"": image_net(torch_images.ResidualCNN, 32, MOMENTUM)},
         quick=SMALL,
         slow=True,
-        steps=1000,
     ),
     "inception": Case(
         DIGITS,
         {"": image_net(torch_images.InceptionCNN, 88, MOMENTUM)},
         quick=SMALL,
         slow=True,
-        steps=200,
     ),
     "residual_variants": Case(
         "digits, 16×16", {block: variant(block) for block in BLOCKS}, slow=True

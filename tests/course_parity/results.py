@@ -32,7 +32,7 @@ def compared(lesson: str, limit: int | None = None) -> dict[str, dict[str, Any]]
     case = CASES[lesson]
     config = {**case.config, **(case.quick if limit else {})}
     with float64_everywhere():
-        found = record(lesson, config, limit=limit or case.steps, enough=case.enough)
+        found = record(lesson, config, limit=limit, enough=case.enough)
         return {
             name: compare(twin, training)
             for name, twin, training in paired(case, found, named=limit is None)
@@ -93,8 +93,6 @@ def lines(results: Results) -> Iterator[str]:
 
 def row(lesson: str, name: str, outcome: Mapping[str, Any]) -> str:
     steps = f"{outcome['steps']:,}"
-    if CASES[lesson].steps is not None:
-        steps += " (cut)"
     if outcome["floored"]:
         steps += f", {outcome['floored']:,} near 0"
     if outcome["not finite from"]:
