@@ -34,6 +34,7 @@ def save(
     `note` is what JSON can hold, kept beside the arrays.
 
     Raises:
+      ValueError: a leaf is no array of numbers, or an empty one; the message names it.
       FileExistsError: the directory exists already.
       OSError: it cannot be made.
     """
@@ -203,9 +204,21 @@ class DamagedError(ValueError):
 def _begin_save(path: Path, tree: PyTree, note: Mapping[str, Any]) -> Any:
     from orbax.checkpoint import v1 as ocp
 
+    for keys, leaf in jax.tree.leaves_with_path(tree):
+        _check_savable(jax.tree_util.keystr(keys), leaf)
     tree = jax.tree.map(np.asarray, jax.device_get(tree))
     about = {"note": dict(note), "digests": _digests(tree, note)}
     return ocp.save_async(path, tree, custom_metadata=about)
+
+
+def _check_savable(name: str, leaf: Any) -> None:
+    dtype = leaf.dtype if hasattr(leaf, "dtype") else np.asarray(leaf).dtype
+    if jnp.issubdtype(dtype, jax.dtypes.prng_key):
+        raise ValueError(f"{name} is a key: save jax.random.key_data of it")
+    if not (jnp.issubdtype(dtype, jnp.number) or jnp.issubdtype(dtype, jnp.bool_)):
+        raise ValueError(f"{name} has dtype {dtype}: only numbers can be saved")
+    if 0 in np.shape(leaf):
+        raise ValueError(f"{name} has shape {np.shape(leaf)}: there is nothing to save")
 
 
 def _read(directory: str | Path, as_wanted: Callable[[Any], PyTree]) -> Saved:

@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import Array, PRNGKeyArray, PyTree
 
 from jaxdl.feeds import BatchStream, HeldOut, HostMetrics, open_feed
+from jaxdl.metrics import goal_of
 from jaxdl.progress import Show, is_due, reporting, spell
 from jaxdl.resume import (
     Progress,
@@ -40,12 +41,13 @@ History = dict[str, np.ndarray]
 class Watch(NamedTuple):
     """The metric of a run's records by which an epoch is the best; NaN never is.
 
-    "min" looks for the smallest value, "max" for the largest; of equal ones the first
-    is the best. With `patience`, a run stops after as many epochs that are no better.
+    "min" looks for the smallest value, as it does for a loss if nothing is said, "max"
+    for the largest; of equal ones the first is the best. With `patience`, a run stops
+    after as many epochs that are no better.
     """
 
     metric: str
-    goal: Literal["min", "max"] = "min"
+    goal: Literal["min", "max"] | None = None
     patience: int | None = None
 
     def best(self, records: Sequence[Record]) -> int | None:
@@ -54,15 +56,14 @@ class Watch(NamedTuple):
         Raises:
           ValueError: the metric is not among the records, or the settings are wrong.
         """
-        if self.goal not in ("min", "max"):
-            raise ValueError(f"goal={self.goal!r} is not 'min' or 'max'")
         if self.patience is not None and self.patience < 1:
             raise ValueError(f"patience={self.patience} is below 1")
         if records and self.metric not in records[0]:
             names = ", ".join(records[0])
             raise ValueError(f"watch={self.metric!r} is not among the metrics: {names}")
+        goal = goal_of(self.metric, self.goal)
         values = np.array([float(record[self.metric]) for record in records])
-        losses = values if self.goal == "min" else -values
+        losses = values if goal == "min" else -values
         losses = np.where(np.isnan(losses), np.inf, losses)
         return int(losses.argmin()) if np.isfinite(losses).any() else None
 
@@ -154,7 +155,8 @@ def fit(
     )  # fmt: skip
     saves = None
     if checkpoint_dir:
-        saves = Saves(checkpoint_dir, settings_of(key, **feed.settings), save_seconds)
+        settings = settings_of(key, held_out=sorted(held_out), **feed.settings)
+        saves = Saves(checkpoint_dir, settings, save_seconds)
     restored = saves.restore(state) if saves else None
     (state, records, met), unsaved = restored or (Progress(state, [], {}), 0)
     done, position = divmod(int(state.step), length)
@@ -175,7 +177,8 @@ def fit(
     with reporting(last_step, show=show, name=name) as report, finishing(saves):
         report.advance(int(state.step), "compiling")
         if restored:
-            report.line(_resumed(int(state.step), done + 1, unsaved))
+            ended = int(state.step) == last_step
+            report.line(_resumed(int(state.step), done + 1, unsaved, ended))
         for epoch in range(done + 1, epochs + 1):
             if watch and watch.is_over(records):
                 report.line(f"stopped: no better {watch.metric} for {watch.patience}")
@@ -200,7 +203,8 @@ def fit(
                 report.line(f"epoch {epoch}/{epochs}  {spell(records[-1])}")
             for callback in callbacks:
                 callback(epoch, state, records[-1])
-            if saves and watch and watch.is_best(records):
+            is_best = watch and watch.is_best(records)
+            if saves and is_best:
                 saves.keep_best(state)
             position, met = 0, met if stop < length else {}
             save()
@@ -273,7 +277,9 @@ def _record(measured: Mapping[str, Record]) -> Record:
     }
 
 
-def _resumed(step: int, epoch: int, unsaved: int) -> str:
+def _resumed(step: int, epoch: int, unsaved: int, ended: bool) -> str:
+    if ended:
+        return f"had ended at step {step} and was saved: nothing to train"
     text = f"goes on from step {step}, in epoch {epoch}"
     return text + (f"; {unsaved} more had not been saved" if unsaved > 0 else "")
 

@@ -17,16 +17,14 @@ def accuracy(
     With `reduction="none"`, 1 or 0 for each example. Float32 at least.
 
     Raises:
-      ValueError: the labels have another shape than the logits without their classes.
+      ValueError: the labels have another shape than the logits without their classes,
+        or are no integers; or there is no such `reduction`.
 
     >>> accuracy(jnp.array([[0.1, 0.9], [0.8, 0.2]]), jnp.array([1, 1]))
     Array(0.5, dtype=float32)
     """
-    if labels.shape != logits.shape[:-1]:
-        raise ValueError(f"labels {labels.shape} do not fit logits {logits.shape}")
-    dtype = jnp.promote_types(logits.dtype, jnp.float32)
-    correct = (logits.argmax(axis=-1) == labels).astype(dtype)
-    return correct if reduction == "none" else jnp.mean(correct)
+    _check_labels(logits, labels)
+    return _reduced(logits.argmax(axis=-1) == labels, logits, reduction)
 
 
 def top_k_accuracy(
@@ -46,14 +44,11 @@ def top_k_accuracy(
     >>> top_k_accuracy(logits, jnp.array([2, 1]), 2)
     Array(0.5, dtype=float32)
     """
-    if labels.shape != logits.shape[:-1]:
-        raise ValueError(f"labels {labels.shape} do not fit logits {logits.shape}")
+    _check_labels(logits, labels)
     if not 1 <= k <= logits.shape[-1]:
         raise ValueError(f"k={k} is not within 1..{logits.shape[-1]}, the classes")
-    dtype = jnp.promote_types(logits.dtype, jnp.float32)
     largest = lax.top_k(logits, k)[1]
-    correct = (largest == labels[..., None]).any(axis=-1).astype(dtype)
-    return correct if reduction == "none" else jnp.mean(correct)
+    return _reduced((largest == labels[..., None]).any(axis=-1), logits, reduction)
 
 
 def confusion_matrix(
@@ -67,7 +62,42 @@ def confusion_matrix(
     Array([[1, 0],
            [1, 1]], dtype=int32)
     """
+    # In 32 bits: small integers would wrap where they are compared.
+    labels, predictions = (
+        jnp.asarray(x).astype(jnp.promote_types(x.dtype, jnp.int32))
+        for x in (labels, predictions)
+    )
     inside = (labels >= 0) & (predictions >= 0)
+    inside &= (labels < num_classes) & (predictions < num_classes)
     rows = jnp.where(inside, labels, num_classes)  # dropped there
     counts = jnp.zeros((num_classes, num_classes), jnp.int32)
     return counts.at[rows, predictions].add(1, mode="drop")
+
+
+def goal_of(metric: str, goal: Literal["min", "max"] | None) -> Literal["min", "max"]:
+    """Returns whether the smallest or the largest value of a metric is the best.
+
+    Without a `goal` only a loss is known to be best where it is smallest.
+
+    Raises:
+      ValueError: there is no such goal, or none for a metric that is no loss.
+    """
+    if goal is None and metric.endswith("loss"):
+        return "min"
+    if goal not in ("min", "max"):
+        raise ValueError(f"goal={goal!r} of {metric!r} is not 'min' or 'max'")
+    return goal
+
+
+def _check_labels(logits, labels) -> None:
+    if labels.shape != logits.shape[:-1]:
+        raise ValueError(f"labels {labels.shape} do not fit logits {logits.shape}")
+    if not jnp.issubdtype(labels.dtype, jnp.integer):
+        raise ValueError(f"labels have dtype {labels.dtype}; expected integers")
+
+
+def _reduced(correct, logits, reduction: str):
+    if reduction not in ("none", "mean"):
+        raise ValueError(f"reduction={reduction!r} is not 'none' or 'mean'")
+    correct = correct.astype(jnp.promote_types(logits.dtype, jnp.float32))
+    return correct if reduction == "none" else jnp.mean(correct)

@@ -39,11 +39,20 @@ class EventLog:
     def image(
         self, tag: str, image: Num[np.ndarray, "height width channels"], step: int
     ) -> None:
-        """Writes a picture, grey or RGB: uint8, or within [0, 1]."""
+        """Writes a picture, grey or RGB: uint8, or within [0, 1].
+
+        Raises ValueError where it is neither.
+        """
         from PIL import Image
 
+        if image.ndim != 3 or image.shape[-1] not in (1, 3):
+            shape = f"image {tag!r} has shape {image.shape}"
+            raise ValueError(f"{shape}; expected (height, width, 1 or 3)")
         if image.dtype != np.uint8:
-            image = (255 * np.clip(image, 0, 1)).astype(np.uint8)
+            if not (image.min() >= 0 and image.max() <= 1):
+                limits = f"{image.min()} to {image.max()}, not from 0 to 1"
+                raise ValueError(f"image {tag!r} has {image.dtype} from {limits}")
+            image = (255 * image).astype(np.uint8)
         height, width, channels = image.shape
         png = io.BytesIO()
         Image.fromarray(image[..., 0] if channels == 1 else image).save(png, "PNG")
@@ -52,8 +61,14 @@ class EventLog:
         self._write_value(tag, step, image=picture)
 
     def histogram(self, tag: str, values: Num[np.ndarray, "..."], step: int) -> None:
-        """Writes how often numbers have what size, in 64 bins of equal width."""
+        """Writes how often numbers have what size, in 64 bins of equal width.
+
+        What is not finite is left out; where nothing is left, nothing is written.
+        """
         values = np.ravel(values).astype(float)
+        values = values[np.isfinite(values)]
+        if not values.size:
+            return
         counts, edges = np.histogram(values, bins=64)
         histogram = {"min": values.min(), "max": values.max(), "num": len(values)}
         histogram |= {"sum": values.sum(), "sum_squares": values @ values}
@@ -73,6 +88,12 @@ class EventLog:
 
     def close(self) -> None:
         self._writer.close()
+
+    def __enter__(self) -> "EventLog":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
 
     def _write_value(self, tag: str, step: int, **content: Any) -> None:
         self._write(step, summary={"value": [{"tag": tag, **content}]})

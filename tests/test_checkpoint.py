@@ -260,3 +260,17 @@ def test_a_full_disk_leaves_the_checkpoint_before(small_disk):
     assert "the checkpoint of step 2 cannot be written to" in done.stdout, done.stderr
     assert "step 1 is kept" in done.stdout
     assert done.stdout.endswith("[1. 1.] [1]\n")
+
+
+@pytest.mark.parametrize(
+    ("leaf", "message"),
+    [
+        ("a", r"\['b'\] has dtype <U1: only numbers can be saved"),
+        (jax.random.key(0), r"\['b'\] is a key: save jax.random.key_data of it"),
+        (np.zeros((0, 3)), r"\['b'\] has shape \(0, 3\): there is nothing to save"),
+    ],
+)
+def test_what_cannot_be_saved_is_named(tmp_path, leaf, message):
+    with pytest.raises(ValueError, match=message):
+        checkpoint.save(tmp_path / "c", {"a": np.ones(2), "b": leaf})
+    assert not (tmp_path / "c").exists()

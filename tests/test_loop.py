@@ -278,8 +278,11 @@ def test_patience_counts_epochs_that_are_no_better():
 @pytest.mark.parametrize(
     ("watch", "message"),
     [
-        (Watch("test/los"), "'test/los' is not among the metrics: train/loss"),
-        (Watch("train/loss", "least"), "goal='least' is not 'min' or 'max'"),
+        (Watch("val/loss"), "'val/loss' is not among the metrics: train/loss"),
+        (
+            Watch("train/loss", "least"),
+            "goal='least' of 'train/loss' is not 'min' or 'max'",
+        ),
         (Watch("train/loss", patience=0), "patience=0 is below 1"),
     ],
 )
@@ -301,6 +304,19 @@ def test_a_run_stops_when_patience_runs_out(run):
     assert len(history["test/loss"]) == 4
 
 
+def test_a_run_with_other_held_out_sets_is_refused(run, tmp_path):
+    settings = {"checkpoint_dir": tmp_path, "eval_step": make_eval_step(eval_fn)}
+    train(run, held_out={"test": run[2]}, **settings)
+    for held_out in ({}, {"validation": run[2]}):
+        with pytest.raises(ValueError, match="held_out"):
+            train(run, epochs=5, held_out=held_out, **settings)
+
+
+def test_a_metric_to_watch_is_looked_for_in_a_run_of_one_epoch(run):
+    with pytest.raises(ValueError, match="'val/loss' is not among the metrics"):
+        train(run, epochs=1, watch=Watch("val/loss"))
+
+
 def interrupt(at_epoch):
     def callback(epoch, state, record):
         if epoch == at_epoch:
@@ -310,7 +326,7 @@ def interrupt(at_epoch):
 
 
 @pytest.mark.parametrize("driver", ["run", "scan", "loop"])
-def test_a_run_goes_on_from_its_directory(run, tmp_path, driver):
+def test_a_run_goes_on_from_its_directory(run, tmp_path, driver, capsys):
     settings = {"driver": driver, "epochs": 5, "checkpoint_dir": tmp_path / "again"}
     settings |= {"save_seconds": 0, "watch": Watch("train/loss")}
     whole, history = train(run, driver=driver, epochs=5)
@@ -323,7 +339,8 @@ def test_a_run_goes_on_from_its_directory(run, tmp_path, driver):
     assert_same_bits(state, whole)
     assert_same_bits(resumed, history)
     # A run that has ended is not done again.
-    state, resumed = train(run, callbacks=callbacks, **settings)
+    state, resumed = train(run, callbacks=callbacks, **settings | {"show": True})
+    assert "had ended at step 15 and was saved: nothing" in capsys.readouterr().out
     assert seen == [3, 4, 5]
     assert_same_bits((state, resumed), (whole, history))
     # More epochs than it had go on from its end.
@@ -427,7 +444,7 @@ def test_the_best_state_is_kept(run, tmp_path):
 
     _, history = fit(
         state, step, data, KEY, epochs=6, batch_size=4, show=False, callbacks=[keep],
-        watch=Watch("train/error"), checkpoint_dir=tmp_path,
+        watch=Watch("train/error", "min"), checkpoint_dir=tmp_path,
     )  # fmt: skip
     best = int(history["train/error"].argmin()) + 1
     saved = load_best(tmp_path, {"state": state})

@@ -1,9 +1,11 @@
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxdl.metrics import accuracy, confusion_matrix, top_k_accuracy
+from jaxdl.metrics import accuracy, confusion_matrix, goal_of, top_k_accuracy
 
 
 @pytest.mark.parametrize("shape", [(7, 4), (2, 3, 5)])
@@ -72,3 +74,29 @@ def test_a_confusion_matrix_counts_pairs(rng):
 def test_classes_outside_are_not_counted():
     labels, predictions = jnp.array([-1, 0, 2, 1]), jnp.array([0, -1, 0, 2])
     assert not confusion_matrix(labels, predictions, 2).any()
+
+
+def test_small_integers_do_not_wrap(unchecked):
+    labels = jnp.array([3, 200], jnp.uint8)
+    counts = confusion_matrix(labels, jnp.array([-1, 44], jnp.int16), 256)
+    assert counts.sum() == 1
+    assert counts[200, 44] == 1
+    assert confusion_matrix(labels, jnp.array([300, 300], jnp.int16), 256).sum() == 0
+
+
+@pytest.mark.parametrize("metric", [accuracy, partial(top_k_accuracy, k=1)])
+def test_impossible_arguments_are_refused(metric, unchecked):
+    logits = jnp.ones((2, 3))
+    with pytest.raises(ValueError, match="reduction='sum' is not 'none' or 'mean'"):
+        metric(logits, jnp.array([0, 1]), reduction="sum")
+    with pytest.raises(ValueError, match="labels have dtype float32"):
+        metric(logits, jnp.array([0.4, 1.0]))
+
+
+def test_only_a_loss_is_known_to_be_best_where_it_is_smallest():
+    assert goal_of("test/loss", None) == "min"
+    assert goal_of("test/accuracy", "max") == "max"
+    with pytest.raises(
+        ValueError, match="goal=None of 'test/accuracy' is not 'min' or"
+    ):
+        goal_of("test/accuracy", None)

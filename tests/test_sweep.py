@@ -530,7 +530,7 @@ def test_of_equal_points_the_first_is_the_best():
     [
         ("loss", "min", "metric='loss' is not among the metrics: v/loss, v/top$"),
         ("v/confusion", "min", "metric='v/confusion' is not among"),
-        ("v/loss", "least", "goal='least' is not 'min' or 'max'"),
+        ("v/loss", "least", "goal='least' of 'v/loss' is not 'min' or 'max'"),
     ],
 )
 def test_bests_that_are_none(unchecked, sweep, metric, goal, words):
@@ -562,7 +562,7 @@ def test_members_that_are_not_finite_are_told_and_never_the_best(rng):
         sweep, _, _ = run_search(rng, rates, eval_step=top)
     np.testing.assert_array_equal(sweep.finite, [[True], [False], [True]])
     assert np.isnan(sweep.metrics["test/accuracy"][1])
-    assert sweep.best("test/accuracy")["learning_rate"] != np.inf
+    assert sweep.best("test/accuracy", "max")["learning_rate"] != np.inf
 
 
 def test_a_warning_names_five_points(rng):

@@ -120,3 +120,26 @@ log.image("e", np.zeros((2, 2, 3)), 0)
 assert not {{"torch", "tensorflow"}} & set(sys.modules)
 """
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize(
+    ("image", "message"),
+    [
+        (np.ones((4, 4)), r"image 'i' has shape \(4, 4\); expected"),
+        (np.ones((3, 8, 8)), r"shape \(3, 8, 8\); expected \(height, width, 1 or 3\)"),
+        (np.full((4, 4, 3), 128, np.int32), "int32 from 128 to 128, not from 0 to 1"),
+        (np.full((4, 4, 1), np.nan), "float64 from nan to nan, not from 0 to 1"),
+    ],
+)
+def test_what_is_no_picture_is_refused(tmp_path, image, message, unchecked):
+    with EventLog(tmp_path) as log, pytest.raises(ValueError, match=message):
+        log.image("i", image, 0)
+
+
+def test_histograms_leave_out_what_is_not_finite(tmp_path):
+    with EventLog(tmp_path) as log:
+        log.histogram("some", np.array([1.0, np.nan, 2.0, np.inf]), 0)
+        log.histogram("none", np.array([np.nan]), 0)
+    run = EventAccumulator(str(tmp_path)).Reload()
+    assert run.Histograms("some")[0].histogram_value.num == 2
+    assert run.Tags()["histograms"] == ["some"]

@@ -558,3 +558,10 @@ def test_a_truncated_file_is_refused(whole, suffix):
     path.write_bytes(contents[suffix][:-7])
     with pytest.raises(ValueError, match=f"{path} (is no|holds no)"):
         read_weights(path)
+
+
+@pytest.mark.parametrize("name", ["w.pth", "w"])
+def test_weights_are_written_under_a_name_that_tells_what_they_are(tmp_path, name):
+    with pytest.raises(ValueError, match=r"is not named \.safetensors"):
+        write_weights(tmp_path / name, {"a": np.ones(2)})
+    assert not list(tmp_path.iterdir())

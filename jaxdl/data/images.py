@@ -83,11 +83,14 @@ def normalize(
     As torchvision's `Normalize`; MNIST's own are 0.1307 and 0.3081.
 
     Raises:
-        ValueError: a `std` is not above 0, or there are not as many as channels.
+        ValueError: the image is of integers, a `std` is not above 0, or there are not
+            as many as channels.
 
     >>> float(normalize(np.full((1, 1, 1), 0.4388), 0.1307, 0.3081).round(6)[0, 0, 0])
     1.0
     """
+    if image.dtype.kind in "biu":
+        raise ValueError(f"image has dtype {image.dtype}: make it floating by to_float")
     for name, values in {"mean": np.asarray(mean), "std": np.asarray(std)}.items():
         if values.shape not in ((), (1,), image.shape[-1:]):
             raise ValueError(f"{name}={values} does not fit {image.shape[-1]} channels")

@@ -78,7 +78,7 @@ def random_crop(
 
     Raises:
         ValueError: `size` exceeds the padded image or is below 1, `padding` is below 0,
-            or a Generator is given for a JAX array.
+            the image has not three axes, or a Generator is given for a JAX array.
 
     >>> image = np.ones((32, 32, 3), np.uint8)
     >>> random_crop(np.random.default_rng(0), image, 32, padding=4).shape
@@ -87,6 +87,7 @@ def random_crop(
     if padding < 0:
         raise ValueError(f"padding={padding} is below 0")
     image = _placed(key, image)
+    _check_one(image)
     if padding:
         pad = np.pad if isinstance(image, np.ndarray) else jnp.pad
         image = pad(image, ((padding, padding), (padding, padding), (0, 0)))
@@ -103,7 +104,8 @@ def random_horizontal_flip(key: Key, image: Image, p: float = 0.5) -> Image:
     """The image, mirrored left to right with probability `p`.
 
     Raises:
-        ValueError: `p` lies outside of [0, 1], or a Generator is given for a JAX array.
+        ValueError: `p` lies outside of [0, 1], the image has not three axes, or a
+            Generator is given for a JAX array.
 
     >>> image = np.array([[[1], [2]]])
     >>> random_horizontal_flip(jax.random.key(0), image, p=1.0)[0, :, 0]
@@ -112,6 +114,7 @@ def random_horizontal_flip(key: Key, image: Image, p: float = 0.5) -> Image:
     if not 0 <= p <= 1:
         raise ValueError(f"p={p} is not within [0, 1]")
     image = _placed(key, image)
+    _check_one(image)
     if isinstance(key, np.random.Generator):
         return image[:, ::-1] if key.random() < p else image
     return jnp.where(jax.random.bernoulli(key, p), image[:, ::-1], image)
@@ -131,6 +134,14 @@ def to_float(
     if image.dtype != np.uint8:
         raise ValueError(f"image has dtype {image.dtype}, not uint8")
     return image.astype(np.float32) / 255
+
+
+def _check_one(image: Image) -> None:
+    if image.ndim != 3:
+        raise ValueError(
+            f"image has shape {image.shape}: one image (height, width, channels) is"
+            " needed, and jax.vmap over images and keys makes it a batch"
+        )
 
 
 def _crop_size(image: Images, size: int | tuple[int, int]) -> tuple[int, int]:

@@ -14,6 +14,13 @@ def check_floating(**arrays: Array | None) -> None:
             raise ValueError(f"{name} has dtype {array.dtype}; expected a floating one")
 
 
+def widened(
+    indices: Integer[Array | np.ndarray, "..."],
+) -> Integer[Array | np.ndarray, "..."]:
+    """Returns them in 32 bits or more: smaller ones wrap what they are compared to."""
+    return indices.astype(jnp.promote_types(indices.dtype, jnp.int32))
+
+
 def check_indices(
     name: str,
     indices: Integer[Array | np.ndarray, "..."],
@@ -24,11 +31,8 @@ def check_indices(
 
     Raises as `check_values`.
     """
-    if isinstance(indices, jax.core.Tracer):
-        # Compared as they are, small integers would wrap `size` and `ignore_index`.
-        indices = indices.astype(jnp.promote_types(indices.dtype, jnp.int32))
-    else:
-        indices = np.asarray(indices)
+    is_traced = isinstance(indices, jax.core.Tracer)
+    indices = widened(indices) if is_traced else np.asarray(indices)
     within = (indices >= 0) & (indices < size)
     if ignore_index is not None:
         within |= indices == ignore_index

@@ -66,7 +66,9 @@ def conv2d(
     On CPU the reverse-mode gradient of all convolutions consists of plain ones, matrix
     products and sums, which stay fast inside `lax.scan`. Elsewhere it is XLA's own. The
     backend is `jax.default_backend()` when traced. Forward mode, `vmap` and higher
-    derivatives work everywhere.
+    derivatives work everywhere. Some of these products hold zeros between groups or
+    places, and 0 · inf is NaN: on CPU a number that is not finite can reach outputs and
+    gradients of the same image that do not see it.
 
     Raises ValueError where shapes, dtypes or settings do not fit together.
 

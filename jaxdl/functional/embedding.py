@@ -5,7 +5,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float, Int
 
-from jaxdl.functional.checks import check_floating, check_indices
+from jaxdl.functional.checks import check_floating, check_indices, widened
 
 
 def embedding(
@@ -34,14 +34,17 @@ def embedding(
     rows = len(weight)
     check_indices("index", input, rows)
 
-    looked_up = weight.at[input].get(
+    indices = widened(input)
+    # One past the last, where the lookup, which is by 32 bits, would wrap it around.
+    inside = (indices >= 0) & (indices < rows)
+    looked_up = weight.at[jnp.where(inside, indices, rows)].get(
         mode="fill", fill_value=jnp.nan, wrap_negative_indices=False
     )
     if padding_idx is None:
         return looked_up
     if not -rows <= padding_idx < rows:
         raise ValueError(f"padding_idx={padding_idx} is not within [{-rows}, {rows})")
-    padding = (input == padding_idx % rows)[..., None]
+    padding = (indices == padding_idx % rows)[..., None]
     return jnp.where(padding, lax.stop_gradient(looked_up), looked_up)
 
 
@@ -74,7 +77,7 @@ def one_hot(
     if num_classes < 1:
         raise ValueError(f"num_classes={num_classes} is neither positive nor -1")
     check_indices("index", tensor, num_classes)
-    return jax.nn.one_hot(tensor, num_classes, dtype=int)
+    return jax.nn.one_hot(widened(tensor), num_classes, dtype=int)
 
 
 def _check_integer(name: str, indices) -> None:

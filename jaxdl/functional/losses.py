@@ -6,6 +6,8 @@ PyTorch's losses of numbers take `weight`, reduce by hand: with
 `jnp.sum(weight * losses) / jnp.sum(weight)`.
 """
 
+import math
+
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Integer
@@ -94,10 +96,11 @@ def huber_loss(
         raise ValueError(f"delta={delta} is not above 0")
     check_pair(input, target)
     error = input - target
-    near = jnp.abs(error) <= delta
+    near = ~(jnp.abs(error) > delta)  # NaN among them, which has a gradient of NaN
     # Zeroed before it is squared: the gradient of an unused inf² would be 0 · inf.
-    squared = jnp.where(near, error, 0) ** 2
-    losses = jnp.where(near, squared / 2, delta * (jnp.abs(error) - delta / 2))
+    losses = jnp.where(near, error, 0) ** 2 / 2
+    if delta < math.inf:
+        losses = jnp.where(near, losses, delta * (jnp.abs(error) - delta / 2))
     return reduce_losses(losses, reduction)
 
 
@@ -209,5 +212,5 @@ def _reduce_labelled(smoothed, log_p, target, weight, ignore_index, reduction):
     losses = jnp.where(counts, losses, 0)
     if reduction != "mean":
         return reduce_losses(losses, reduction)
-    weights = jnp.ones_like(losses) if weight is None else weight[labels]
+    weights = jnp.ones_like(losses) if weight is None else jnp.asarray(weight)[labels]
     return losses.sum() / jnp.sum(jnp.where(counts, weights, 0))

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Int, Shaped
 
-from jaxdl.functional.checks import check_values
+from jaxdl.functional.checks import check_values, widened
 
 
 class PackedSequence(NamedTuple):
@@ -121,7 +121,8 @@ def check_lengths(lengths, steps: int, batch: int) -> None:
         raise ValueError(f"lengths have dtype {lengths.dtype}; expected integers")
     if lengths.shape != (batch,):
         raise ValueError(f"lengths {lengths.shape} do not fit {batch} sequences")
-    within = (lengths >= 1) & (lengths <= steps)
+    wide = widened(lengths)
+    within = (wide >= 1) & (wide <= steps)
     check_values("length", lengths, within, f"1..{steps}")
 
 

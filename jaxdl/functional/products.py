@@ -15,6 +15,9 @@ from jax.custom_derivatives import SymbolicZero
 
 from jaxdl.backend import on_cpu
 
+# Below, XLA's own product is as fast. And where `jax.jit` drops the barrier, XLA 0.10
+# aborts over a batch of turned products of two or three rows.
+SMALL_SIDE = 8
 # Up to here gradientᵀ · x, a few rows, is turned around instead of x.
 FEW_OUTPUTS = 16
 # Up to here, in numbers, x is turned around: XLA takes long over larger transposes.
@@ -66,6 +69,8 @@ def sum_of_tangents(output, primals, tangents, of_each):
 
 def matmul_of_weight(x, dweight):
     """Computes x · dweight, of matrices, to be transposed to the gradient for it."""
+    if min(x.shape) < SMALL_SIDE:
+        return x @ dweight
     if dweight.shape[1] <= FEW_OUTPUTS:
         turned = lax.optimization_barrier(dweight.T)
         return lax.dot_general(x, turned, (((1,), (1,)), ((), ())))

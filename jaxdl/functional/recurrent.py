@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
+from jaxdl.functional.checks import widened
 from jaxdl.functional.dropout import dropout as drop
 from jaxdl.functional.packing import check_lengths
 from jaxdl.functional.recurrent_cells import (
@@ -211,6 +212,7 @@ def _without_padding(x, lengths, batched: bool):
         raise ValueError("lengths need a batch of sequences; the input is one sequence")
     steps, batch = x.shape[:2]
     check_lengths(lengths, steps, batch)
+    lengths = widened(lengths)
     right = (lengths >= 1) & (lengths <= steps)
     running = (jnp.arange(steps)[:, None] < lengths) | ~right
     x = jnp.where(running[..., None], x, 0)

@@ -6,6 +6,8 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from jaxtyping import Bool
 
+from jaxdl.metrics import goal_of
+
 SHOWN = 5
 """how many points a warning names"""
 
@@ -42,9 +44,12 @@ class Sweep(NamedTuple):
         ]
         return np.all(np.stack(each), axis=0)
 
-    def best(self, metric: str, goal: Literal["min", "max"] = "min") -> dict[str, Any]:
+    def best(
+        self, metric: str, goal: Literal["min", "max"] | None = None
+    ) -> dict[str, Any]:
         """Returns the settings with the smallest or largest mean of a metric.
 
+        Without a `goal` a loss is best where it is smallest; other metrics need one.
         A point that is not finite in all its repeats is never the best. Of equal points
         the first is.
 
@@ -52,8 +57,7 @@ class Sweep(NamedTuple):
           ValueError: there is no such goal, or no such metric that is a single number.
           FloatingPointError: no point is finite.
         """
-        if goal not in ("min", "max"):
-            raise ValueError(f"goal={goal!r} is not 'min' or 'max'")
+        goal = goal_of(metric, goal)
         if metric not in _columns(self):
             names = ", ".join(_columns(self))
             raise ValueError(f"metric={metric!r} is not among the metrics: {names}")

@@ -58,11 +58,14 @@ def write_weights(path: str | Path, state_dict: Mapping[str, Any]) -> None:
     as PyTorch's.
 
     Raises:
-      ValueError: a value is no array of numbers, or safetensors has not its type.
+      ValueError: the name does not end in .safetensors, a value is no array of numbers,
+        or safetensors has not its type.
       OSError: it cannot be written.
       ImportError: safetensors is not installed.
     """
     path = Path(path)
+    if path.suffix != ".safetensors":
+        raise ValueError(f"{path} is not named .safetensors, which is what it would be")
     safetensors = _import("safetensors.numpy", path)
     arrays = {
         name: np.asarray(as_numpy(name, value), order="C")

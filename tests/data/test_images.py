@@ -200,3 +200,9 @@ def test_importing_loads_no_optional_package():
 def test_loading_digits_prints_and_warns_of_nothing():
     result = run_python("import jaxdl.data as d; d.load_images('digits')")
     assert (result.returncode, result.stdout, result.stderr) == (0, "", "")
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.int64, bool])
+def test_integers_are_not_normalised(dtype, unchecked):
+    with pytest.raises(ValueError, match=f"image has dtype {np.dtype(dtype)}: make it"):
+        normalize(np.ones((2, 2, 1), dtype), 0.5, 0.25)

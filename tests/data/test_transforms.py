@@ -1,3 +1,5 @@
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -157,6 +159,15 @@ def test_to_float_is_the_scaling_of_torch(rng):
     np.testing.assert_array_equal(to_float(image), expected)
     # XLA multiplies by the rounded 1/255: one unit in the last place.
     np.testing.assert_allclose(jax.jit(to_float)(image), expected, rtol=1.2e-7)
+
+
+@pytest.mark.parametrize("key", [jax.random.key(0), generator()])
+def test_a_batch_is_no_image(key, unchecked):
+    batch = np.ones((5, 8, 9, 3))
+    batch = batch if isinstance(key, np.random.Generator) else jnp.asarray(batch)
+    for transform in (random_horizontal_flip, partial(random_crop, size=4)):
+        with pytest.raises(ValueError, match=r"image has shape \(5, 8, 9, 3\): one"):
+            transform(key, batch)
 
 
 def test_scaling_twice_is_refused(unchecked):

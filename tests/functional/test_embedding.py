@@ -173,3 +173,18 @@ def test_invalid_arguments_of_one_hot_raise(tensor, num_classes, message):
 def test_classes_cannot_be_counted_inside_jit():
     with pytest.raises(ValueError, match="num_classes=-1 reads the indices: inside"):
         jax.jit(one_hot)(jnp.array([0, 1]))
+
+
+@pytest.mark.parametrize("dtype", [jnp.uint8, jnp.int8])
+def test_small_integers_do_not_wrap(dtype, rng, unchecked):
+    index, weight = jnp.array([0, 44], dtype), jnp.asarray(rng.normal(size=(301, 2)))
+    assert one_hot(index, 301).sum() == 2
+    grad = jax.grad(lambda w: embedding(index, w, 256).sum())(weight)
+    assert set(np.flatnonzero(grad.sum(axis=1))) == {0, 44}
+
+
+@pytest.mark.parametrize("index", [2**32 + 1, -(2**32) + 1, 2**62])
+def test_a_traced_index_of_64_bits_gives_nan_where_it_lies_outside(index):
+    found = jax.jit(embedding)(jnp.array([index, 1]), jnp.ones((3, 2)))
+    assert np.isnan(found[0]).all()
+    assert not np.isnan(found[1]).any()

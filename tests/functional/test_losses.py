@@ -354,3 +354,21 @@ def test_labelled_losses_under_vmap(rng, loss):
 def test_label_smoothing_out_of_range(smoothing):
     with pytest.raises(ValueError, match=f"label_smoothing={smoothing} is not within"):
         cross_entropy(jnp.zeros((2, 3)), jnp.array([0, 1]), label_smoothing=smoothing)
+
+
+@pytest.mark.parametrize("loss", ["huber_loss", "smooth_l1_loss"])
+@pytest.mark.parametrize("width", [1.0, np.inf])
+@pytest.mark.parametrize("error", [np.nan, np.inf, -0.5, 3.0])
+def test_robust_losses_of_what_is_not_finite_equal_torch(loss, width, error):
+    if np.isinf(width) and np.isinf(error):
+        pytest.skip("PyTorch's own value is NaN there")
+    name = {"huber_loss": "delta", "smooth_l1_loss": "beta"}[loss]
+    x = torch.tensor([error], dtype=torch.float64, requires_grad=True)
+    expected = getattr(F, loss)(x, torch.zeros(1, dtype=torch.float64), **{name: width})
+    expected.backward()
+    ours = {"huber_loss": huber_loss, "smooth_l1_loss": smooth_l1_loss}[loss]
+    value, gradient = jax.value_and_grad(
+        lambda x: ours(x, jnp.zeros(1), **{name: width})
+    )(jnp.array([error]))
+    np.testing.assert_array_equal(value, expected.item())
+    np.testing.assert_array_equal(gradient, x.grad)

@@ -27,6 +27,7 @@ def x64():
 @pytest.mark.parametrize("shapes", SHAPES, ids=str)
 def test_products_and_gradients_equal_torch(monkeypatch, shapes, limit):
     monkeypatch.setattr(products, "SMALL_INPUT", limit)
+    monkeypatch.setattr(products, "SMALL_SIDE", 1)
     assert_agrees(matmul, torch.matmul, *(random(s, i) for i, s in enumerate(shapes)))
 
 
@@ -52,3 +53,17 @@ def test_dense_layers_turn_the_smaller_side_around(outputs, turned):
     text = jax.jit(jax.grad(lambda w: linear(x, w).sum())).lower(w).as_text()
     barriers = [line for line in text.splitlines() if "optimization_barrier" in line]
     assert [turned in line for line in barriers] == [True]
+
+
+@pytest.mark.parametrize("members", [2, 5])
+@pytest.mark.parametrize("n", [1, 2, 3, 9])
+@pytest.mark.parametrize("sizes", [(2, 2), (3, 3), (4, 8), (9, 3)])
+def test_gradients_of_members_in_a_program_of_plain_jit(members, n, sizes, rng):
+    """XLA has aborted over batches of tiny products that are turned around."""
+    x = jnp.asarray(rng.normal(size=(members, n, sizes[0])))
+    w = jnp.asarray(rng.normal(size=(members, *sizes)))
+    gradient = jax.grad(lambda w, x: (matmul(x, w) ** 2).sum(), (0, 1))
+    found = jax.jit(jax.vmap(gradient))(w, x)
+    expected = [gradient(*member) for member in zip(w, x, strict=True)]
+    expected = jax.tree.map(lambda *leaves: jnp.stack(leaves), *expected)
+    assert_trees_match(found, expected)

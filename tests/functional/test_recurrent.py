@@ -15,7 +15,7 @@ from jax.experimental import checkify
 from jaxdl.functional import recurrent_cells as cells
 from jaxdl.functional.recurrent import gru, lstm, rnn
 from jaxdl.functional.recurrent_cells import RecurrentWeights
-from tests.oracle import assert_agrees, assert_close, random
+from tests.oracle import assert_agrees, assert_close, assert_trees_match, random
 
 HIDDEN = 3
 GATES = {"rnn_tanh": 1, "rnn_relu": 1, "gru": 3, "lstm": 4}
@@ -423,3 +423,15 @@ def test_invalid_arguments_of_cells_raise(changes, message, unchecked):
     arguments = {"input": ones(5, 2), "hx": ones(5, 3), **GOOD._asdict()} | changes
     with pytest.raises(ValueError, match=message):
         inspect.unwrap(cells.gru_cell)(**arguments)
+
+
+@pytest.mark.parametrize("dtype", [jnp.uint8, jnp.int8])
+def test_lengths_of_small_integers_do_not_wrap(dtype, unchecked):
+    weights, x = (
+        [RecurrentWeights(jnp.ones((1, 3)), jnp.ones((1, 3)))],
+        jnp.ones((300, 1, 1)),
+    )
+    expected = gru(x, weights, lengths=jnp.array([100]))
+    for run_ in gru, jax.jit(gru):
+        found = run_(x, weights, lengths=jnp.array([100], dtype))
+        assert_trees_match(found, expected)
