@@ -3,7 +3,7 @@
     python -m experiments.activations
 
 A sigmoid's derivative is 0.25 at most, so ten of them leave 3e-7 of a gradient; ReLU's
-is 1, or 0 for good where no input is positive, which leaky ReLU mends (5 s).
+is 1, or 0 for good where no input is positive, which leaky ReLU mends (3 s).
 Neurons with a threshold compute XOR in two layers, and have no gradient at all.
 """
 

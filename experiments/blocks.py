@@ -4,7 +4,7 @@
 
 In four at least: one after another, by name, from a list and from a dictionary, to the
 same result. FixedHiddenMLP's loop runs under jit and grad, and its constants get no
-gradient (seed 0; 7 s on two CPU cores). The notes' MySequential names layers by
+gradient (seed 0; 6 s on two CPU cores). The notes' MySequential names layers by
 themselves, which drops a layer that comes twice; Sequential counts.
 """
 

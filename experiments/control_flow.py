@@ -4,7 +4,7 @@
 
 JAX has both: PyTorch's kind, built while a function runs, and TensorFlow's, which `jit`
 traces once for each shape. `jit` refuses the loop in Python and takes `lax.while_loop`,
-which has no gradient; a loop of fixed length has one (3 s on two CPU cores).
+which has no gradient; a loop of fixed length has one (2 s on two CPU cores).
 """
 
 import timeit

@@ -3,7 +3,7 @@
     python -m experiments.data_parallel
 
 To rounding: parameters are 2e-7 apart at most, and either names 90.6 % of the test
-digits (seed 0; 9 s on two cores). Virtual devices share a CPU: no faster. PyTorch's
+digits (seed 0; 7 s on two cores). Virtual devices share a CPU: no faster. PyTorch's
 DataParallel normalises on each device by its own batch; here by that of all devices.
 """
 

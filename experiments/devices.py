@@ -4,7 +4,7 @@
     python -m experiments.devices --size 4096
 
 In how many bits: of outputs up to 1, float32 is off by 3e-6 and bfloat16, made for
-accelerators, by 0.02, in no less time on a CPU (3 s on two cores). The notes take
+accelerators, by 0.02, in no less time on a CPU (1 s on two cores). The notes take
 "cuda:1" unasked; `find_device("gpu:1")` says in one line that there is none.
 """
 

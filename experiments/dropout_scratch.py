@@ -4,7 +4,7 @@
 
 The mean: a million ones have a mean of 0.999 after dropout. The notes draw by `randn`
 where draws have to be uniform, which makes it 1.209. 91.1 % of the test digits are
-named (seed 0; 11 s on two CPU cores), and 79.5 % of Fashion-MNIST's images.
+named (seed 0; 9 s on two CPU cores), and 79.5 % of Fashion-MNIST's images.
 """
 
 from dataclasses import dataclass

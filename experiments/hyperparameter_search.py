@@ -3,7 +3,7 @@
     python -m experiments.hyperparameter_search
 
 Of 48 points a hidden layer of 16 units at a rate of 0.027 is best: 97.6 % of the images
-held out, 91.7 % of the test images, mostly by other writers (seed 0; 18 s on two CPUs).
+held out, 91.7 % of the test images, mostly by other writers (seed 0; 17 s on two CPUs).
 """
 
 from dataclasses import dataclass

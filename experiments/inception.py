@@ -5,7 +5,7 @@
 
 The 1×1 most: 91.9 % of the test digits are named, and with one branch of the trained
 network silenced, 82.8 % without the 1×1 and 88.6 to 91.1 % without another (seed 0;
-51 s on two CPU cores). Of MNIST's, 98.7 % are named.
+49 s on two CPU cores). Of MNIST's, 98.7 % are named.
 """
 
 from dataclasses import dataclass

@@ -4,7 +4,7 @@
 
 Ten folds, trained in one compiled program, give 96.9 ± 1.4 %, one of them anything from
 94 to 99. But the test images, mostly by other writers, get 90.0 %: folds tell about the
-data that they are cut from (seed 0; 10 s on two CPU cores).
+data that they are cut from (seed 0; 7 s on two CPU cores).
 """
 
 from dataclasses import dataclass

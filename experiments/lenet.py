@@ -3,8 +3,8 @@
     python -m experiments.lenet
     python -m experiments.lenet --dataset fashion_mnist
 
-92.8 % of the test digits, where softmax regression names 90.3 % (seed 0; 19 s on two
-CPU cores). On Fashion-MNIST five epochs are too few: 75.6 % (18 s), softmax 82.6 %.
+92.8 % of the test digits, where softmax regression names 90.3 % (seed 0; 15 s on two
+CPU cores). On Fashion-MNIST five epochs are too few: 75.6 % (15 s), softmax 82.6 %.
 """
 
 from dataclasses import dataclass

@@ -2,7 +2,7 @@
 
     python -m experiments.linear_regression
 
-The model and its loss: w and b are off by 0.0008, and a line is 8.0000 at x = 4 (6 s).
+The model and its loss: w and b are off by 0.0008, and a line is 8.0000 at x = 4 (4 s).
 """
 
 from dataclasses import dataclass

@@ -2,7 +2,7 @@
 
     python -m experiments.linear_regression_scratch
 
-It does: both are off by 0.0009 at most (seed 0; 6 s on two CPU cores, mostly start-up).
+It does: both are off by 0.0009 at most (seed 0; 4 s on two CPU cores, mostly start-up).
 The notes' concise version, `linear_regression`, has 1,000 examples and 3 epochs.
 """
 

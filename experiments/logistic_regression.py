@@ -3,7 +3,7 @@
     python -m experiments.logistic_regression
 
 After 2.5, halfway between those who failed and passed, if it trains long enough:
-the notes' 500 epochs leave p = ½ at 7.5 hours, 50,000 bring 2.46 (seed 0; 5 s).
+the notes' 500 epochs leave p = ½ at 7.5 hours, 50,000 bring 2.46 (seed 0; 3 s).
 """
 
 from dataclasses import dataclass

@@ -3,8 +3,8 @@
     python -m experiments.mlp
     python -m experiments.mlp --dataset fashion_mnist
 
-82.8 % of Fashion-MNIST's test images (seed 0; 10 s on two CPU cores): hardly more
-than softmax regression in as few steps. 91.1 % of the digits' (10 s). As in the notes,
+82.8 % of Fashion-MNIST's test images (seed 0; 8 s on two CPU cores): hardly more
+than softmax regression in as few steps. 91.1 % of the digits' (8 s). As in the notes,
 biases start from the normal distribution here, and from zeros in `mlp_scratch`.
 """
 

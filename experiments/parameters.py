@@ -2,7 +2,7 @@
 
     python -m experiments.parameters
 
-By their paths, such as "0/block 1/0/bias" (8 s on two CPU cores). The gradient of a
+By their paths, such as "0/block 1/0/bias" (5 s on two CPU cores). The gradient of a
 layer used twice is the sum of those of two layers with its weights. The range that
 PyTorch draws from follows a layer's inputs only, not its outputs as the notes say.
 """

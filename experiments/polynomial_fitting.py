@@ -3,7 +3,7 @@
     python -m experiments.polynomial_fitting
 
 Too little as a line, too much from 2 examples: test errors of 143 and 137, against
-0.009 of a cubic from 100 (seed 0; 7 s on two cores). The notes give no constants.
+0.009 of a cubic from 100 (seed 0; 5 s on two cores). The notes give no constants.
 """
 
 from dataclasses import dataclass

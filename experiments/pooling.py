@@ -2,7 +2,7 @@
 
     python -m experiments.pooling
 
-The figure shows it on an image of numbers below 0 (6 s on two CPU cores). Maxima are
+The figure shows it on an image of numbers below 0 (5 s on two CPU cores). Maxima are
 padded with -inf, not 0 as the notes have it: a window over a corner of -1 and three
 places outside gives -1, and an average -0.25, or -1 if padding does not count.
 """

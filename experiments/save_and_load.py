@@ -3,7 +3,7 @@
     python -m experiments.save_and_load
 
 With the same bits, from a checkpoint that a flipped bit makes unreadable, not wrong
-(7 s on two CPU cores). The notes save whole models: today's `torch.load` refuses them.
+(5 s on two CPU cores). The notes save whole models: today's `torch.load` refuses them.
 """
 
 from dataclasses import dataclass

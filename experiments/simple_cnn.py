@@ -4,7 +4,7 @@
     python -m experiments.simple_cnn --dataset mnist
 
 The figure "maps" shows all their channels: outlines first, then places of strokes.
-91.4 % of the test digits are named, and 98.7 % of MNIST's (seed 0; 15 s for
+91.4 % of the test digits are named, and 98.7 % of MNIST's (seed 0; 12 s for
 the digits on two CPU cores). Pixels are standardised by the training set's own mean and
 deviation, which for MNIST are the notes' 0.1307 and 0.3081.
 """
