@@ -89,15 +89,12 @@ class Run:
         A run that had ended and was called again has the same parameters, or more
         epochs than it had.
         """
-        from PIL import Image
-
         if params is not None:
             checkpoint.replace(self.directory / "params", params)
         for name, figure in figures.items():
             file = self.directory / f"{name}.png"
             figure.savefig(file, dpi=150)
-            with Image.open(file) as image:
-                self.events("about").image(name, np.asarray(image.convert("RGB")), 0)
+            self.events("about").png(name, file.read_bytes(), 0)
 
     def __enter__(self) -> "Run":
         config = (self.directory / "config.yaml").read_text()

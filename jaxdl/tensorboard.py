@@ -53,12 +53,19 @@ class EventLog:
                 limits = f"{image.min()} to {image.max()}, not from 0 to 1"
                 raise ValueError(f"image {tag!r} has {image.dtype} from {limits}")
             image = (255 * image).astype(np.uint8)
-        height, width, channels = image.shape
         png = io.BytesIO()
-        Image.fromarray(image[..., 0] if channels == 1 else image).save(png, "PNG")
+        grey = image.shape[-1] == 1
+        Image.fromarray(image[..., 0] if grey else image).save(png, "PNG")
+        self.png(tag, png.getvalue(), step)
+
+    def png(self, tag: str, png: bytes, step: int) -> None:
+        """Writes a picture: what a PNG file holds."""
+        from PIL import Image
+
+        with Image.open(io.BytesIO(png)) as image:
+            (width, height), channels = image.size, len(image.getbands())
         picture = {"height": height, "width": width, "colorspace": channels}
-        picture["encoded_image_string"] = png.getvalue()
-        self._write_value(tag, step, image=picture)
+        self._write_value(tag, step, image={**picture, "encoded_image_string": png})
 
     def histogram(self, tag: str, values: Num[np.ndarray, "..."], step: int) -> None:
         """Writes how often numbers have what size, in 64 bins of equal width.

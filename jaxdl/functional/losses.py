@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Integer
 
-from jaxdl.functional.checks import check_floating, check_indices
+from jaxdl.functional.checks import check_floating, check_indices, widened
 from jaxdl.functional.reductions import Reduction, check_pair, reduce_losses
 
 
@@ -201,7 +201,7 @@ def _check_labels(input, target):
 def _reduce_labelled(smoothed, log_p, target, weight, ignore_index, reduction):
     """Reduces `smoothed` of -log_p[target] over the labels that are not ignored."""
     # In uint8, -100 would be 156 and 300 classes would be 44.
-    target = target.astype(jnp.promote_types(target.dtype, jnp.int32))
+    target = widened(target)
     classes = log_p.shape[-1]
     check_indices("label", target, classes, ignore_index)
     counts = target != ignore_index

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Int, Shaped
 
-from jaxdl.functional.checks import check_values, widened
+from jaxdl.functional.checks import check_values
 
 
 class PackedSequence(NamedTuple):
@@ -121,8 +121,7 @@ def check_lengths(lengths, steps: int, batch: int) -> None:
         raise ValueError(f"lengths have dtype {lengths.dtype}; expected integers")
     if lengths.shape != (batch,):
         raise ValueError(f"lengths {lengths.shape} do not fit {batch} sequences")
-    wide = widened(lengths)
-    within = (wide >= 1) & (wide <= steps)
+    within = (lengths >= 1) & (lengths <= steps)
     check_values("length", lengths, within, f"1..{steps}")
 
 

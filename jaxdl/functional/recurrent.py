@@ -211,8 +211,8 @@ def _without_padding(x, lengths, batched: bool):
     if not batched:
         raise ValueError("lengths need a batch of sequences; the input is one sequence")
     steps, batch = x.shape[:2]
-    check_lengths(lengths, steps, batch)
     lengths = widened(lengths)
+    check_lengths(lengths, steps, batch)
     right = (lengths >= 1) & (lengths <= steps)
     running = (jnp.arange(steps)[:, None] < lengths) | ~right
     x = jnp.where(running[..., None], x, 0)

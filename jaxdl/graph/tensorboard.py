@@ -40,9 +40,8 @@ def write_graph(log: str | os.PathLike[str] | EventLog, graph: Graph) -> None:
     if isinstance(log, EventLog):
         log.graph(to_graph_def(graph))
         return
-    opened = EventLog(Path(log))
-    opened.graph(to_graph_def(graph))
-    opened.close()
+    with EventLog(Path(log)) as opened:
+        opened.graph(to_graph_def(graph))
 
 
 def _to_node_def(node: Node) -> Any:

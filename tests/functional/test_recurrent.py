@@ -427,10 +427,8 @@ def test_invalid_arguments_of_cells_raise(changes, message, unchecked):
 
 @pytest.mark.parametrize("dtype", [jnp.uint8, jnp.int8])
 def test_lengths_of_small_integers_do_not_wrap(dtype, unchecked):
-    weights, x = (
-        [RecurrentWeights(jnp.ones((1, 3)), jnp.ones((1, 3)))],
-        jnp.ones((300, 1, 1)),
-    )
+    weights = [RecurrentWeights(jnp.ones((1, 3)), jnp.ones((1, 3)))]
+    x = jnp.ones((300, 1, 1))
     expected = gru(x, weights, lengths=jnp.array([100]))
     for run_ in gru, jax.jit(gru):
         found = run_(x, weights, lengths=jnp.array([100], dtype))

@@ -86,11 +86,10 @@ def test_settings_are_short_and_hold_no_functions():
 
 
 def test_a_graph_beside_scalars(tmp_path):
-    log = EventLog(tmp_path)
-    log.scalar("loss", 2.0, 0)
-    write_graph(log, tiny())
-    log.scalar("loss", 1.0, 1)
-    log.close()
+    with EventLog(tmp_path) as log:
+        log.scalar("loss", 2.0, 0)
+        write_graph(log, tiny())
+        log.scalar("loss", 1.0, 1)
     run = read(tmp_path)
     assert [event.value for event in run.Scalars("loss")] == [2, 1]
     assert [node.name for node in run.Graph().node][:2] == ["w", "x"]
@@ -124,11 +123,10 @@ def running(command, line):
 def tensorboard(tmp_path_factory, lenet):
     """The address of a TensorBoard that shows a run of LeNet's graph and scalars."""
     directory = tmp_path_factory.mktemp("runs")
-    log = EventLog(directory / "lenet")
-    write_graph(log, lenet)
-    for step in range(10):
-        log.scalar("loss", 1 / (1 + step), step)
-    log.close()
+    with EventLog(directory / "lenet") as log:
+        write_graph(log, lenet)
+        for step in range(10):
+            log.scalar("loss", 1 / (1 + step), step)
     arguments = ["--logdir", str(directory), "--port", "0", "--load_fast", "false"]
     command = [sys.executable, "-m", "tensorboard.main", *arguments]
     with running(command, r"http://localhost:(\d+)/") as port:
