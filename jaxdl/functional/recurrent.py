@@ -4,6 +4,7 @@ LSTM's `proj_size` is left out.
 """
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Literal
 
 import jax
@@ -14,6 +15,7 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 from jaxdl.functional.checks import widened
 from jaxdl.functional.dropout import dropout as drop
 from jaxdl.functional.packing import check_lengths
+from jaxdl.functional.recurrent_blocks import in_blocks, run_blocks
 from jaxdl.functional.recurrent_cells import (
     GATES,
     RecurrentWeights,
@@ -155,25 +157,33 @@ def _run(
     directions = 2 if bidirectional else 1
     _check_weights(update, x, weights, directions)
     initial = _initial(update, x, weights, hx, batched)
-    x, running = _without_padding(x, lengths, batched)
+    x, lengths = _without_padding(x, lengths, batched)
+    run = partial(run_blocks, _layer) if in_blocks(lengths) else _layer
 
     finals = []
-    for layer in range(len(weights) // directions):
-        x = drop_between(x, layer) if layer else x
-        outputs = []
-        for direction in range(directions):
-            each = layer * directions + direction
-            state = tuple(array[each] for array in initial)
-            backward = direction == 1
-            output, final = _scan(update, x, weights[each], state, running, backward)
-            outputs.append(output)
-            finals.append(final)
-        x = jnp.concatenate(outputs, axis=-1)
+    for i in range(0, len(weights), directions):
+        x = drop_between(x, i // directions) if i else x
+        states = [tuple(array[i + j] for array in initial) for j in range(directions)]
+        operands = x, list(weights[i : i + directions]), states
+        x, last = run(update, operands, lengths)
+        finals += last
 
     last = tuple(map(jnp.stack, zip(*finals, strict=True)))
     if not batched:
         return x[:, 0], tuple(array[:, 0] for array in last)
     return jnp.swapaxes(x, 0, 1) if swap else x, last
+
+
+def _layer(update: Update, operands, lengths):
+    """Runs one layer in all directions; returns its output and the last states."""
+    x, weights, states = operands
+    running = None if lengths is None else _running(x, lengths)
+    outputs, finals = [], []
+    for i, (each, state) in enumerate(zip(weights, states, strict=True)):
+        output, final = _scan(update, x, each, state, running, backward=i == 1)
+        outputs.append(output)
+        finals.append(final)
+    return jnp.concatenate(outputs, axis=-1), finals
 
 
 def _scan(update: Update, x, weights, initial, running, backward: bool):
@@ -201,10 +211,16 @@ def _scan(update: Update, x, weights, initial, running, backward: bool):
     return output, final
 
 
-def _without_padding(x, lengths, batched: bool):
-    """Returns x with zeros for padding, and where (time, batch, 1) there is none.
+def _running(x, lengths):
+    """Whether a sequence has not ended, (time, batch, 1)."""
+    return (jnp.arange(len(x))[:, None] < lengths)[..., None]
 
-    Zeros, since not even the gradient of a step that is ignored may meet a NaN.
+
+def _without_padding(x, lengths, batched: bool):
+    """Returns x with zeros for padding, and the lengths.
+
+    Zeros, since not even the gradient of a step that is ignored may meet a NaN. A
+    sequence of a wrong length becomes NaN, in all its steps.
     """
     if lengths is None:
         return x, None
@@ -214,9 +230,9 @@ def _without_padding(x, lengths, batched: bool):
     lengths = widened(lengths)
     check_lengths(lengths, steps, batch)
     right = (lengths >= 1) & (lengths <= steps)
-    running = (jnp.arange(steps)[:, None] < lengths) | ~right
-    x = jnp.where(running[..., None], x, 0)
-    return jnp.where(right[:, None], x, jnp.nan), running[..., None]
+    lengths = jnp.where(right, lengths, steps)
+    x = jnp.where(_running(x, lengths), x, 0)
+    return jnp.where(right[:, None], x, jnp.nan), lengths
 
 
 def _dropout(p, train, key):
