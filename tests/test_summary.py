@@ -11,8 +11,10 @@ from flax import linen as nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from jaxdl import layers
+from jaxdl.classification import classification, init_model
 from jaxdl.functional import cross_entropy
 from jaxdl.models.lenet import LeNet
+from jaxdl.models.recurrent import RecurrentClassifier
 from jaxdl.summary import summarize
 from jaxdl.training import init_state, make_train_step
 from tests.oracle import torch_lenet
@@ -181,6 +183,42 @@ def test_a_train_step_costs_about_three_times_its_forward_pass():
         products = flops[False] - 8 * int(np.prod(LENET[name][1]))
         times = 1 if name == "conv1" else 2
         assert times * products <= flops[True] < 1.2 * times * products
+
+
+class Normalised(nn.Module):
+    @nn.compact
+    def __call__(self, x, *, train):
+        x = layers.Conv(4, 3, name="conv")(x)
+        x = nn.relu(layers.BatchNorm(name="norm")(x, train=train))
+        return layers.Linear(3, name="fc")(x.mean((1, 2)))
+
+
+INTEGERS = jnp.ones((4, 9), int), jnp.full(4, 9)
+
+
+@pytest.mark.parametrize(
+    ("model", "inputs", "parts"),
+    [
+        (Normalised(), [jnp.ones((2, 8, 8, 3))], {"conv", "norm", "fc"}),
+        (RecurrentClassifier(5), INTEGERS, {"embedding", "gru", "fc"}),
+    ],
+    ids=["batch norm", "gru"],
+)
+def test_a_train_step_has_each_layer_once_on_the_way_there_and_back(
+    model, inputs, parts
+):
+    params, model_state = init_model(model, jax.random.key(0), *inputs)
+    names = [f"input{i}" for i in range(len(inputs))]
+    optimizer = optax.sgd(0.1)
+    step = make_train_step(classification(model, names).loss_fn, optimizer)
+    batch = dict(zip(names, inputs, strict=True), label=jnp.zeros(len(inputs[0]), int))
+    state = init_state(params, optimizer, model_state)
+    summary = summarize(step, state, batch, jax.random.key(0))
+    whole = type(model).__name__
+    there = {whole} | {f"{whole}/{part}" for part in parts}
+    back = {"gradients"} | {f"gradients/{path}" for path in there}
+    assert set(rows(summary)) == {"", *there, *back}
+    assert len(summary.rows) == 2 + len(there) * 2
 
 
 def convolution(axes, **settings):
