@@ -281,10 +281,17 @@ def test_a_transposed_convolution_costs_what_pytorch_counts():
 
 
 def test_a_kernel_larger_than_the_image_meets_padding_only():
-    """Of the 3 x 2 pairs on an axis 2 lie outside, also in the gradients."""
-    ours, _ = convolution(2, padding=1)
+    """Of the 3 x 2 pairs on an axis 2 lie outside, also in the gradients.
+
+    PyTorch counts them. The multiplications are counted here one by one.
+    """
+    ours, theirs = convolution(2, padding=1)
     x, w = ones(1, 1, 2, 2), ones(1, 1, 3, 3)
-    assert summarize(ours, x, w).flops == 2 * 4 * 4
+    pairs = sum(0 <= out + k - 1 < 2 for out in range(2) for k in range(3)) ** 2
+    assert summarize(ours, x, w).flops == 2 * pairs == 2 * 4 * 4
+    with FlopCounterMode(display=False) as counter:
+        theirs(torch.ones(x.shape), torch.ones(w.shape))
+    assert counter.get_total_flops() == 2 * 4 * 9
     gradients = lambda x, w, g: jax.vjp(ours, x, w)[1](g)
     assert rows(summarize(gradients, x, w, x))["gradients"].flops == 2 * 2 * 4 * 4
 
