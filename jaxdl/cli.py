@@ -4,6 +4,7 @@ import gc
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from importlib.util import find_spec
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any, TypeVar
@@ -34,7 +35,7 @@ def run_main(main: Callable[[Config], object], config_type: type[Config]) -> Non
     try:
         config = tyro.cli(
             config_type,
-            args=with_config_file(sys.argv[1:]),
+            args=with_config_file(sys.argv[1:], spec.name if spec else ""),
             prog=f"python -m {spec.name}" if spec else None,
             description=script.__doc__,
             config=(tyro.conf.FlagCreatePairsOff,),
@@ -82,26 +83,48 @@ def on_device(name: str | None) -> AbstractContextManager[Any]:
     return jax.default_device(find_device(name))
 
 
-def with_config_file(arguments: Sequence[str]) -> list[str]:
+def with_config_file(arguments: Sequence[str], program: str) -> list[str]:
     """Puts the settings of a file before the other arguments.
 
     The file is the one after `--config`, or that of the run after `--evaluate`. As
-    flags they are checked like flags, and later ones override them.
+    flags they are checked like flags, and later ones override them. `program` is the
+    module that runs.
 
     Raises:
       FileNotFoundError: there is no such file.
-      ValueError: it is no YAML or JSON, or holds no names with values.
+      ValueError: it is no YAML or JSON, holds no names with values, or is that of a run
+        of another lesson, which `--evaluate` cannot measure.
     """
     for flag, value in zip_longest(arguments, arguments[1:]):
         name, _, joined = flag.partition("=")
         if name in ("--config", "--evaluate") and (joined or value):
             path = Path(joined or str(value))
-            path = path if name == "--config" else path / "config.yaml"
-            return [*_flags(name, path), *arguments]
+            file = path if name == "--config" else path / "config.yaml"
+            settings = _read(name, file)
+            lesson = str(settings.pop("lesson", ""))
+            if name == "--evaluate":
+                _check_lesson(path, lesson, "evaluate" in settings, program)
+            return [*_flags(settings), *arguments]
     return list(arguments)
 
 
-def _flags(source: str, path: Path) -> list[str]:
+def _check_lesson(run: Path, lesson: str, measures: bool, program: str) -> None:
+    """Raises ValueError where a module beside `program` wrote the run.
+
+    A run may have a name that is none of a module: nothing is known of it then.
+    """
+    package, dot, _ = program.rpartition(".")
+    writer = f"{package}{dot}{lesson}"
+    if writer == program or not lesson.isidentifier() or not find_spec(writer):
+        return
+    how = f": python -m {writer} --evaluate {run}"
+    raise ValueError(
+        f"--evaluate {run} is a run of {writer}"
+        + (how if measures else ", which has no --evaluate")
+    )
+
+
+def _read(source: str, path: Path) -> dict[str, Any]:
     import yaml
 
     if not path.is_file():
@@ -113,6 +136,10 @@ def _flags(source: str, path: Path) -> list[str]:
         raise ValueError(f"{source} {path} is no YAML or JSON: {reason}") from error
     if not isinstance(settings, dict):
         raise ValueError(f"{source} {path} holds no names with values")
+    return settings
+
+
+def _flags(settings: dict[str, Any]) -> list[str]:
     flags: list[str] = []
     for name, value in settings.items():
         if value is not None:  # null leaves the default, as the defaults do

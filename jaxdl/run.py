@@ -145,7 +145,7 @@ def open_run(name: str, config: RunConfig) -> Run:
             raise ValueError(f"--run-dir {directory} is not empty: name another")
         lock = _lock(directory)
         try:
-            _write_config(directory / "config.yaml", config)
+            _write_config(directory / "config.yaml", name, config)
         except BaseException:
             os.close(lock)
             raise
@@ -171,10 +171,11 @@ def _lock(directory: Path) -> int:
     return lock
 
 
-def _write_config(path: Path, config: RunConfig) -> None:
+def _write_config(path: Path, name: str, config: RunConfig) -> None:
     import yaml
 
-    settings = {k: v for k, v in asdict(config).items() if k != "config"}
+    settings = {"lesson": name, **asdict(config)}
+    del settings["config"]
     text = yaml.safe_dump(settings, sort_keys=False)
     if path.exists():
         _check_same(path, yaml.safe_load(text))
@@ -188,6 +189,7 @@ def _check_same(path: Path, wanted: dict[str, Any]) -> None:
 
     try:
         found = yaml.safe_load(path.read_text())
+        found.setdefault("lesson", wanted["lesson"])  # older runs do not name it
         differences = [
             f"  {name}: was {found.get(name)}, is {wanted.get(name)}"
             for name in sorted(found | wanted)

@@ -211,6 +211,48 @@ def test_a_run_is_evaluated_with_its_own_settings(run, tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("lesson", "settings", "said"),
+    [
+        (
+            "name_classifier",
+            "lesson: lenet\nimage_size: 20\nevaluate: null\n",
+            "experiments.lenet: python -m experiments.lenet --evaluate theirs",
+        ),
+        (
+            "softmax_regression",  # has the same settings
+            "lesson: softmax_regression_scratch\nevaluate: null\n",
+            "experiments.softmax_regression_scratch: python -m"
+            " experiments.softmax_regression_scratch --evaluate theirs",
+        ),
+        (
+            "lenet",
+            "lesson: linear_regression\nnum_examples: 3\n",
+            "experiments.linear_regression, which has no --evaluate",
+        ),
+    ],
+)
+def test_a_run_of_another_lesson(run, tmp_path, lesson, settings, said):
+    (tmp_path / "theirs").mkdir()
+    (tmp_path / "theirs" / "config.yaml").write_text(settings)
+    done = run(f"experiments.{lesson}", "--evaluate", "theirs")
+    assert done.returncode == 2
+    assert done.stderr == (
+        f"error: --evaluate theirs is a run of {said}  (--debug shows where)\n"
+    )
+
+
+@pytest.mark.parametrize("name", ["mine", "not/a module"])
+def test_a_run_of_a_name_of_its_own(run, tmp_path, name):
+    """It may well be of this lesson: only its checkpoints are missed."""
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "config.yaml").write_text(f"lesson: {name}\n")
+    done = run("experiments.softmax_regression", "--evaluate", "mine")
+    assert done.returncode == 2
+    assert "is a run of" not in done.stderr
+    assert "mine/checkpoints" in done.stderr
+
+
+@pytest.mark.parametrize(
     ("text", "message"),
     [
         (None, "error: --config mine.yaml is no file"),

@@ -28,6 +28,8 @@ from jaxdl.models.lenet import LeNet
 from jaxdl.optimizers import param_groups, sgd
 from jaxdl.parity import assert_parity, compare
 from jaxdl.parity.__main__ import main
+from jaxdl.parity.report import rows_of
+from tests.oracle import Permute
 
 ROOT = Path(__file__).parents[1]
 
@@ -329,7 +331,8 @@ class Relu(nn.Module):
 
 def test_outputs_of_another_number():
     report = compare(torch.nn.GRU(4, 3), OutputsOnly(3), SEQUENCES)
-    assert report.first == ("evaluation", "(output)[0]", np.inf, 1e-9)
+    note = "in PyTorch alone"
+    assert report.first == ("evaluation", "(output)[0]", np.inf, 1e-9, note)
 
 
 class OutputsOnly(GRU):
@@ -342,7 +345,50 @@ class OutputsOnly(GRU):
 
 def test_outputs_of_other_shapes():
     report = compare(torch.nn.Identity(), Doubled(), drawn(2, 3))
-    assert report.first == ("evaluation", "(output)", np.inf, 1e-9)
+    note = "shape (2, 6) in Flax, (2, 3) in PyTorch"
+    assert report.first == ("evaluation", "(output)", np.inf, 1e-9, note)
+    assert str(report).splitlines()[1:4] == [
+        "  evaluation       0 of 1 agree",
+        f"    (output)  {note}",
+        "  training         0 of 1 agree",
+    ]
+
+
+def test_outputs_of_the_same_sizes_in_another_order():
+    report = compare(
+        torch.nn.Identity(), ChannelsFirst(), drawn(2, 5, 6, 3), channels_first=False
+    )
+    assert report.first.note == (
+        "shape (2, 3, 5, 6) in Flax, (2, 5, 6, 3) in PyTorch, the same sizes in another"
+        " order: channels_first says where PyTorch has the channels"
+    )
+
+
+class ChannelsFirst(nn.Module):
+    def __call__(self, x):
+        return x.transpose(0, 3, 1, 2)
+
+
+def test_gradients_of_other_shapes():
+    ours = {("gradients", "weight"): drawn(2, 3)}
+    theirs = {("gradients", "weight"): drawn(3, 2), ("gradients", "bias"): drawn(2)}
+    weight, bias = rows_of(ours, theirs, 1e-9)
+    assert not weight.agrees
+    assert weight.note == "shape (2, 3) in Flax, (3, 2) in PyTorch"
+    assert bias.note == "in PyTorch alone"
+
+
+def test_a_module_that_puts_channels_last_itself():
+    torch_net = torch.nn.Sequential(torch.nn.Conv2d(2, 4, 3), Permute())
+    report = compare(torch_net, Conv(4, 3), IMAGES, rename={"": "0"}, steps=1)
+    report.check()
+    assert {row.stage for row in report.rows} >= {"training", "gradients", "step 1"}
+
+
+def test_inputs_that_the_module_of_pytorch_cannot_take():
+    message = r"fails on inputs of shape \(5, 3, 4\), given with channels_first=None: "
+    with pytest.raises(ValueError, match=message):
+        compare(torch.nn.Conv1d(4, 3, 2), Conv(3, (2,)), SEQUENCES)
 
 
 class Doubled(nn.Module):

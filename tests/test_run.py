@@ -47,6 +47,7 @@ def test_a_run_holds_all_that_it_is_given(here, capsys):
     assert run.directory.parent == run.directory.parent.relative_to(".")
     assert run.directory.parts[:2] == ("runs", "lesson")
     assert yaml.safe_load((run.directory / "config.yaml").read_text()) == {
+        "lesson": "lesson",
         "seed": 3,
         "run_dir": None,
         "deterministic": False,
@@ -260,7 +261,17 @@ def test_a_run_of_other_settings_is_refused(here):
     ):
         open_run("lesson", Config(run_dir="mine", seed=4))
     assert yaml.safe_load((here / "mine" / "config.yaml").read_text())["seed"] == 3
+    with pytest.raises(ValueError, match=r"lesson: was lesson, is other$"):
+        open_run("other", Config(run_dir="mine", seed=3))
     open_run("lesson", Config(run_dir="mine", seed=3, debug=True)).__exit__(None)
+
+
+def test_a_run_that_does_not_name_its_lesson_goes_on(here):
+    """Older ones do not."""
+    open_run("lesson", Config(run_dir="mine")).__exit__(None)
+    file = here / "mine" / "config.yaml"
+    file.write_text(file.read_text().replace("lesson: lesson\n", ""))
+    open_run("lesson", Config(run_dir="mine")).__exit__(None)
 
 
 def test_a_directory_of_something_else_is_refused(here):

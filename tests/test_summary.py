@@ -11,8 +11,10 @@ from flax import linen as nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from jaxdl import layers
+from jaxdl.classification import classification, init_model
 from jaxdl.functional import cross_entropy
 from jaxdl.models.lenet import LeNet
+from jaxdl.models.recurrent import RecurrentClassifier
 from jaxdl.summary import summarize
 from jaxdl.training import init_state, make_train_step
 from tests.oracle import torch_lenet
@@ -183,6 +185,42 @@ def test_a_train_step_costs_about_three_times_its_forward_pass():
         assert times * products <= flops[True] < 1.2 * times * products
 
 
+class Normalised(nn.Module):
+    @nn.compact
+    def __call__(self, x, *, train):
+        x = layers.Conv(4, 3, name="conv")(x)
+        x = nn.relu(layers.BatchNorm(name="norm")(x, train=train))
+        return layers.Linear(3, name="fc")(x.mean((1, 2)))
+
+
+INTEGERS = jnp.ones((4, 9), int), jnp.full(4, 9)
+
+
+@pytest.mark.parametrize(
+    ("model", "inputs", "parts"),
+    [
+        (Normalised(), [jnp.ones((2, 8, 8, 3))], {"conv", "norm", "fc"}),
+        (RecurrentClassifier(5), INTEGERS, {"embedding", "gru", "fc"}),
+    ],
+    ids=["batch norm", "gru"],
+)
+def test_a_train_step_has_each_layer_once_on_the_way_there_and_back(
+    model, inputs, parts
+):
+    params, model_state = init_model(model, jax.random.key(0), *inputs)
+    names = [f"input{i}" for i in range(len(inputs))]
+    optimizer = optax.sgd(0.1)
+    step = make_train_step(classification(model, names).loss_fn, optimizer)
+    batch = dict(zip(names, inputs, strict=True), label=jnp.zeros(len(inputs[0]), int))
+    state = init_state(params, optimizer, model_state)
+    summary = summarize(step, state, batch, jax.random.key(0))
+    whole = type(model).__name__
+    there = {whole} | {f"{whole}/{part}" for part in parts}
+    back = {"gradients"} | {f"gradients/{path}" for path in there}
+    assert set(rows(summary)) == {"", *there, *back}
+    assert len(summary.rows) == 2 + len(there) * 2
+
+
 def convolution(axes, **settings):
     """A convolution in JAX and in PyTorch, channels first in both."""
     strides, padding, dilation, groups = (
@@ -243,10 +281,17 @@ def test_a_transposed_convolution_costs_what_pytorch_counts():
 
 
 def test_a_kernel_larger_than_the_image_meets_padding_only():
-    """Of the 3 x 2 pairs on an axis 2 lie outside, also in the gradients."""
-    ours, _ = convolution(2, padding=1)
+    """Of the 3 x 2 pairs on an axis 2 lie outside, also in the gradients.
+
+    PyTorch counts them. The multiplications are counted here one by one.
+    """
+    ours, theirs = convolution(2, padding=1)
     x, w = ones(1, 1, 2, 2), ones(1, 1, 3, 3)
-    assert summarize(ours, x, w).flops == 2 * 4 * 4
+    pairs = sum(0 <= out + k - 1 < 2 for out in range(2) for k in range(3)) ** 2
+    assert summarize(ours, x, w).flops == 2 * pairs == 2 * 4 * 4
+    with FlopCounterMode(display=False) as counter:
+        theirs(torch.ones(x.shape), torch.ones(w.shape))
+    assert counter.get_total_flops() == 2 * 4 * 9
     gradients = lambda x, w, g: jax.vjp(ours, x, w)[1](g)
     assert rows(summarize(gradients, x, w, x))["gradients"].flops == 2 * 2 * 4 * 4
 

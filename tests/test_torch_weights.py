@@ -2,6 +2,7 @@
 
 import pickle
 import sys
+import zipfile
 from contextlib import suppress
 
 import jax
@@ -444,8 +445,14 @@ class Exploit:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (Exploit(), "holds no weights that are safe"),
-        (torch.nn.Linear(3, 2), "holds no weights that are safe"),
+        (
+            Exploit(),
+            r"holds no weights that are safe: to read it is to run (\w+\.)?exec$",
+        ),
+        (
+            torch.nn.Linear(3, 2),
+            r"no weights that are safe: .* run torch\.nn\..*Linear$",
+        ),
         ([1, 2], "holds a list and no state dict"),
         ({"weight": torch.ones(2), "epoch": "three"}, "epoch is no array of numbers"),
         ({1: torch.ones(2)}, "1 is no name"),
@@ -461,11 +468,22 @@ def test_a_pickle_that_is_not_weights(tmp_path, content, message):
     assert not hasattr(sys, "exploited")
 
 
-def test_a_plain_pickle_is_not_run(tmp_path):
-    (tmp_path / "w.bin").write_bytes(pickle.dumps(Exploit()))
-    with pytest.raises(ValueError, match="holds no weights that are safe"):
+@pytest.mark.parametrize("protocol", range(2, 6))
+def test_a_plain_pickle_is_not_run(tmp_path, protocol):
+    (tmp_path / "w.bin").write_bytes(pickle.dumps(Exploit(), protocol))
+    message = r"holds no weights that are safe: to read it is to run (\w+\.)?exec$"
+    with pytest.raises(ValueError, match=message):
         read_weights(tmp_path / "w.bin")
     assert not hasattr(sys, "exploited")
+
+
+def test_a_program_in_torchscript_is_not_run(tmp_path):
+    with zipfile.ZipFile(tmp_path / "w.pt", "w") as archive:
+        archive.writestr("w/constants.pkl", pickle.dumps((), 2))
+        archive.writestr("w/data.pkl", pickle.dumps({}, 2))
+        archive.writestr("w/version", "3\n")
+    with pytest.raises(ValueError, match="to read it is to run TorchScript"):
+        read_weights(tmp_path / "w.pt")
 
 
 @pytest.mark.parametrize(
@@ -474,8 +492,9 @@ def test_a_plain_pickle_is_not_run(tmp_path):
         ("none.safetensors", None, FileNotFoundError, "is no file"),
         ("none.pth", None, FileNotFoundError, "is no file"),
         ("w.npz", b"", ValueError, "is not named .safetensors, .pth, .pt, .bin"),
-        ("w.safetensors", b"", ValueError, "is no safetensors file"),
-        ("w.pth", b"", ValueError, "holds no weights that are safe: EOFError"),
+        ("w.safetensors", b"", ValueError, "is damaged, or no safetensors file: "),
+        ("w.pth", b"", ValueError, "is damaged, or torch.save did not write it: EOFE"),
+        ("w.pth", b"<html>", ValueError, "or torch.save did not write it: Unsupported"),
     ],
 )
 def test_files_that_are_no_weights(tmp_path, name, content, error, message):
@@ -489,7 +508,7 @@ def test_files_that_are_no_weights(tmp_path, name, content, error, message):
 def test_a_type_that_numpy_has_not(tmp_path):
     tensors = {"w": torch.zeros(2, dtype=torch.float8_e4m3fn)}
     safetensors.torch.save_file(tensors, tmp_path / "w.safetensors")
-    with pytest.raises(ValueError, match="is no safetensors file"):
+    with pytest.raises(ValueError, match=r"holds what NumPy cannot: .*float8_e4m3fn"):
         read_weights(tmp_path / "w.safetensors")
 
 
@@ -525,6 +544,7 @@ def whole(tmp_path_factory):
     folder = tmp_path_factory.mktemp("whole")
     state_dict = torch.nn.Linear(3, 2).state_dict()
     torch.save(state_dict, folder / "w.pth")
+    torch.save(state_dict, folder / "w.pt", _use_new_zipfile_serialization=False)
     write_weights(folder / "w.safetensors", state_dict)
     return folder, {path.suffix: path.read_bytes() for path in folder.iterdir()}
 
@@ -535,7 +555,7 @@ def read_or_refuse(path, data):
         read_weights(path)
 
 
-@pytest.mark.parametrize("suffix", [".safetensors", ".pth"])
+@pytest.mark.parametrize("suffix", [".safetensors", ".pth", ".pt"])
 @given(data=st.data())
 def test_damaged_files_are_refused_in_words(whole, suffix, data):
     folder, contents = whole
@@ -551,12 +571,23 @@ def test_damaged_files_are_refused_in_words(whole, suffix, data):
     read_or_refuse(folder / f"random{suffix}", random)
 
 
-@pytest.mark.parametrize("suffix", [".safetensors", ".pth"])
-def test_a_truncated_file_is_refused(whole, suffix):
+@pytest.mark.parametrize("suffix", [".safetensors", ".pth", ".pt"])
+@pytest.mark.parametrize("missing", [1, 7, 100, 300])
+def test_a_truncated_file_is_damaged(whole, suffix, missing):
     folder, contents = whole
     path = folder / f"short{suffix}"
-    path.write_bytes(contents[suffix][:-7])
-    with pytest.raises(ValueError, match=f"{path} (is no|holds no)"):
+    path.write_bytes(contents[suffix][:-missing])
+    with pytest.raises(ValueError, match=f"^{path} is damaged[:,] .*[a-z]"):
+        read_weights(path)
+
+
+def test_a_flipped_bit_is_damage_and_no_code(whole):
+    """Though PyTorch reads the name of a strange function."""
+    folder, contents = whole
+    path = folder / "flipped.pth"
+    path.write_bytes(contents[".pth"].replace(b"_rebuild_tensor", b"_rebuild_tensos"))
+    message = r"is damaged: w/data\.pkl in it has not the checksum it had$"
+    with pytest.raises(ValueError, match=message):
         read_weights(path)
 
 

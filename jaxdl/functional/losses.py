@@ -167,6 +167,15 @@ def cross_entropy(
     _check_classes(input, weight)
     log_p = jax.nn.log_softmax(input, axis=-1)
     log_p = log_p if weight is None else weight * log_p
+    if target.shape == input.shape:
+        check_floating(target=target)
+        # Not a mean of two losses: the one of a class with logit -inf, of which the
+        # target has nothing, is NaN.
+        if label_smoothing > 0:
+            uniform = 1 / input.shape[-1]
+            target = (1 - label_smoothing) * target + label_smoothing * uniform
+        return reduce_losses(-jnp.sum(target * log_p, axis=-1), reduction)
+    _check_labels(input, target)
 
     def smoothed(losses):
         if label_smoothing == 0:  # 0 times the loss of a class with logit -inf is NaN
@@ -174,10 +183,6 @@ def cross_entropy(
         uniform = -log_p.mean(axis=-1)
         return (1 - label_smoothing) * losses + label_smoothing * uniform
 
-    if target.shape == input.shape:
-        check_floating(target=target)
-        return reduce_losses(smoothed(-jnp.sum(target * log_p, axis=-1)), reduction)
-    _check_labels(input, target)
     return _reduce_labelled(smoothed, log_p, target, weight, ignore_index, reduction)
 
 
@@ -213,4 +218,7 @@ def _reduce_labelled(smoothed, log_p, target, weight, ignore_index, reduction):
     if reduction != "mean":
         return reduce_losses(losses, reduction)
     weights = jnp.ones_like(losses) if weight is None else jnp.asarray(weight)[labels]
-    return losses.sum() / jnp.sum(jnp.where(counts, weights, 0))
+    total = jnp.sum(jnp.where(counts, weights, 0))
+    if weight is not None:  # smoothed losses of labels that weigh nothing are no 0
+        total = jnp.where(total == 0, jnp.nan, total)
+    return losses.sum() / total

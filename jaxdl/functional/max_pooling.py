@@ -12,9 +12,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float, Integer
 
-from jaxdl.functional.checks import check_indices
+from jaxdl.functional.checks import check_indices, widened
 from jaxdl.functional.windows import (
     Pooling,
     Sizes,
@@ -124,7 +124,7 @@ def adaptive_max_pool2d(
 
 def max_unpool2d(
     input: Float[Array, "*batch height width channels"],
-    indices: Int[Array, "*batch height width channels"],
+    indices: Integer[Array, "*batch height width channels"],
     kernel_size: int | Sizes,
     stride: int | Sizes | None = None,
     padding: int | Sizes = 0,
@@ -153,7 +153,7 @@ def max_unpool2d(
     batch, *pooled, channels = values.shape
     sizes = _unpooled_sizes(tuple(pooled), kernel_size, stride, padding, output_size)
     check_indices("index", indices, math.prod(sizes))
-    places = indices.reshape(batch, -1, channels)
+    places = widened(indices).reshape(batch, -1, channels)
     places = jnp.where(places < 0, math.prod(sizes), places)  # negative ones would wrap
     image, _, channel = jnp.ogrid[:batch, :1, :channels]
     flat = jnp.zeros((batch, math.prod(sizes), channels), values.dtype)

@@ -1,14 +1,19 @@
 """Losses of probabilities, as torch.nn.functional computes them."""
 
+from functools import partial
 from typing import Literal
 
 import jax
 import jax.numpy as jnp
+import numpy as np
+from jax.custom_derivatives import SymbolicZero
 from jax.scipy.special import xlogy
 from jaxtyping import Array, Float
 
 from jaxdl.functional.checks import check_floating, check_values
 from jaxdl.functional.reductions import Reduction, check_pair, reduce_losses
+
+LEAST_VARIANCE = float(np.float32(1e-12))  # rounded by PyTorch, which in float64 shows
 
 
 def binary_cross_entropy(
@@ -22,7 +27,8 @@ def binary_cross_entropy(
     Logarithms are no less than -100, and the gradient by `input` is
     (input - target) / max(input (1 - input), 1e-12): a certain and wrong prediction
     costs 100 and is corrected by a gradient of 1e12. The loss of logits has neither
-    limit; prefer it. `mean` divides by the number of elements, also with weights.
+    limit; prefer it. The gradient by `target`, log(1 - input) - log(input), is infinite
+    there. `mean` divides by the number of elements, also with weights.
 
     Raises:
       ValueError: shapes differ, `weight` does not broadcast to them, a dtype is not
@@ -36,9 +42,7 @@ def binary_cross_entropy(
     _check_weight("weight", weight, input.shape)
     within = _check_probabilities("input", input)
     within &= _check_probabilities("target", target)
-    log_p, log_q = _clamped_logs(input)
-    losses = -(target * log_p + (1 - target) * log_q)
-    losses = losses * jnp.where(within, 1, jnp.nan)
+    losses = _clamped_losses(input, target) * jnp.where(within, 1, jnp.nan)
     return reduce_losses(losses if weight is None else weight * losses, reduction)
 
 
@@ -106,17 +110,26 @@ def kl_div(
 
 
 @jax.custom_jvp
-def _clamped_logs(p):
-    """log p and log(1 - p), no less than -100."""
-    return jnp.maximum(jnp.log(p), -100), jnp.maximum(jnp.log1p(-p), -100)
+def _clamped_losses(p, target):
+    log_p, log_q = jnp.maximum(jnp.log(p), -100), jnp.maximum(jnp.log1p(-p), -100)
+    return -(target * log_p + (1 - target) * log_q)
 
 
-@_clamped_logs.defjvp
-def _clamped_logs_jvp(primals, tangents):
-    """1/p and -1/(1 - p) over one denominator, which PyTorch keeps above 0."""
-    (p,), (tangent,) = primals, tangents
-    scaled = tangent / jnp.maximum(p * (1 - p), 1e-12)
-    return _clamped_logs(p), ((1 - p) * scaled, -p * scaled)
+@partial(_clamped_losses.defjvp, symbolic_zeros=True)
+def _clamped_losses_jvp(primals, tangents):
+    """PyTorch limits the denominator of one derivative, and not the other's logarithms.
+
+    What is not differentiated is left out: an infinite derivative times 0 is NaN.
+    """
+    p, target = primals
+    by_p, by_target = tangents
+    losses = _clamped_losses(p, target)
+    tangent = jnp.zeros_like(losses)
+    if not isinstance(by_p, SymbolicZero):
+        tangent += (p - target) * by_p / jnp.maximum(p * (1 - p), LEAST_VARIANCE)
+    if not isinstance(by_target, SymbolicZero):
+        tangent += (jnp.log1p(-p) - jnp.log(p)) * by_target
+    return losses, tangent
 
 
 def _check_weight(name, weight, shape):

@@ -3,7 +3,7 @@
 import re
 from collections import Counter
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from jax.extend.core import JaxprEqn
@@ -16,23 +16,49 @@ GRADIENTS = ("gradients",)
 def scope_of(equation: "JaxprEqn") -> Scope:
     """Returns the scopes that an equation was traced in, relative to its jaxpr.
 
-    They come from `jax.named_scope`, which Flax enters for every method of a module.
-    The first is "gradients" where the equation transposes another's.
+    They come from `jax.named_scope`, which Flax enters for every method of a module;
+    private methods, the ways of a module within itself, are left out. The first is
+    "gradients" where the equation transposes another's.
     """
     names: list[str] = []
-    backward = False
+    within, backward = "", False
     # JAX keeps scopes and transformations, such as jvp and vmap, in one stack.
-    for entry in equation.source_info.name_stack.stack:
-        if type(entry).__name__ == "Transform":
+    for entry in _without_repetition(equation.source_info.name_stack.stack):
+        if _is_transform(entry):
             backward |= entry.name == "transpose"
             continue
         # Flax calls the method `encode` of the module `net` "net.encode".
         module, _, method = entry.name.rpartition(".")
         parts = entry.name.split("/")
         if module and (method.isidentifier() or method == "<lambda>"):
-            parts = [method] if names[-1:] == [module] else [module, method]
+            parts = [] if within == module else [module]
+            parts += [] if method.startswith("_") else [method]
+            within = module
+        else:
+            within = parts[-1]
         names.extend(part for part in parts if part)
     return (*(GRADIENTS if backward else ()), *names)
+
+
+def _without_repetition(stack: Sequence[Any]) -> list[Any]:
+    """Drops what JAX writes twice where it transposes a derivative given by hand.
+
+    There a stack begins once more from a transformation on: jvp, net, norm, jvp, net,
+    norm.
+    """
+    kept: list[Any] = []
+    for entry in stack:
+        kept.append(entry)
+        for size in range(1, len(kept) // 2 + 1):
+            before, last = kept[-2 * size : -size], kept[-size:]
+            if before == last and _is_transform(last[0]):
+                del kept[-size:]
+                break
+    return kept
+
+
+def _is_transform(entry: Any) -> bool:
+    return type(entry).__name__ == "Transform"
 
 
 def join_scopes(outer: Scope, inner: Scope) -> Scope:

@@ -1,9 +1,12 @@
 """Optimisers that divide each step by a size of the gradients seen so far."""
 
+import math
+
 import jax
 import jax.numpy as jnp
 import optax
 from jax.typing import ArrayLike
+from jaxtyping import Array
 
 from jaxdl.optimizers.arguments import (
     LearningRate,
@@ -167,28 +170,43 @@ def adagrad(
 def _adam_direction(
     betas: tuple[ArrayLike, ArrayLike], eps: ArrayLike, amsgrad: bool
 ) -> optax.GradientTransformation:
+    """`optax.scale_by_adam` or `scale_by_amsgrad`, with a bias correction of its own.
+
+    The maximum of AMSGrad is taken before v's correction.
+    """
     check_betas(betas)
-    return (_scale_by_amsgrad if amsgrad else optax.scale_by_adam)(*betas, eps)
-
-
-def _scale_by_amsgrad(
-    b1: ArrayLike, b2: ArrayLike, eps: ArrayLike
-) -> optax.GradientTransformation:
-    """`optax.scale_by_amsgrad` with the maximum taken before v's bias correction."""
+    b1, b2 = betas
 
     def update(updates, state, params=None):
         mu = optax.tree.update_moment(updates, state.mu, b1, 1)
-        nu = optax.tree.update_moment(updates, state.nu, b2, 2)
-        nu_max = jax.tree.map(jnp.maximum, state.nu_max, nu)
+        nu = optax.tree.update_moment_per_elem_norm(updates, state.nu, b2, 2)
+        nu = optax.tree.cast_like(nu, state.nu)
         count = optax.safe_increment(state.count)
-        updates = jax.tree.map(
-            lambda m, v: m / (jnp.sqrt(v) + eps),
-            optax.tree.bias_correction(mu, b1, count),
-            optax.tree.bias_correction(nu_max, b2, count),
-        )
-        return updates, optax.ScaleByAmsgradState(count, mu, nu, nu_max)
+        if amsgrad:
+            largest = jax.tree.map(jnp.maximum, state.nu_max, nu)
+            state = optax.ScaleByAmsgradState(count, mu, nu, largest)
+        else:
+            largest, state = nu, optax.ScaleByAdamState(count, mu, nu)
+        of_m, of_v = (_bias_correction(beta, count) for beta in betas)
 
-    return optax.GradientTransformation(optax.scale_by_amsgrad().init, update)
+        def direction(m, v):
+            m_hat, v_hat = m / of_m.astype(m.dtype), v / of_v.astype(v.dtype)
+            return m_hat / (jnp.sqrt(v_hat) + eps)
+
+        return jax.tree.map(direction, mu, largest), state
+
+    like = optax.scale_by_amsgrad if amsgrad else optax.scale_by_adam
+    return optax.GradientTransformation(like().init, update)
+
+
+def _bias_correction(beta: ArrayLike, count: Array) -> Array:
+    """1 - beta**count, from a logarithm in Python's float64 where beta is a number.
+
+    In float32 0.999 itself is 1e-8 off, which is 1e-5 of 1 - 0.999.
+    """
+    if not isinstance(beta, float | int):
+        return -jnp.expm1(count * jnp.log(beta))
+    return -jnp.expm1(count * (math.log(beta) if beta else -math.inf))
 
 
 def _divide_by_root_of_sum(

@@ -59,7 +59,8 @@ def compare(
 
     Raises:
       ValueError: `rename` or `flattened` names what is not there, only one optimiser is
-        given, or a recurrent layer has dropout.
+        given, a recurrent layer has dropout, or PyTorch's module cannot take the
+        inputs.
     """
     if (torch_optimizer is None) != (optimizer is None):
         raise ValueError("give both torch_optimizer and optimizer, or neither")
@@ -106,7 +107,14 @@ def assert_parity(
 def _report(
     title: str, net: Any, problem: Problem, ours: Values, steps: int, tolerance: float
 ) -> Report:
-    side = torch_side(net, problem, steps)
+    try:
+        side = torch_side(net, problem, steps)
+    except RuntimeError as error:
+        shapes = ", ".join(str(problem.for_torch(a).shape) for a in problem.inputs)
+        raise ValueError(
+            f"the PyTorch module fails on inputs of shape {shapes}, given with"
+            f" channels_first={problem.channels_first}: {error}"
+        ) from error
     rows = rows_of(ours, side.values, tolerance)
     narrow = any(map(_is_narrow, ours.values()))
     if narrow:

@@ -8,6 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from jaxdl.parity.report import layouts
+
 Loss = Callable[[Any], Any]
 
 
@@ -29,6 +31,22 @@ class Problem(NamedTuple):
         if moved is None:
             moved = array.ndim > 3
         return np.array(np.moveaxis(array, -1, 1) if moved else array, order="C")
+
+    def targets_like(self, outputs: Sequence[Any]) -> list[np.ndarray] | None:
+        """Returns the targets as PyTorch's outputs are laid out, or None if none fits.
+
+        A module may well give channels last where it gets them first.
+        """
+        if len(outputs) != len(self.targets):
+            return None
+        found = []
+        for target, output in zip(self.targets, outputs, strict=True):
+            readings = [self.for_torch(target), *layouts(target)]
+            fitting = [r for r in readings if r.shape == tuple(output.shape)]
+            if not fitting:
+                return None
+            found.append(np.array(fitting[0], order="C"))
+        return found
 
 
 def as_inputs(inputs: Any) -> tuple[np.ndarray, ...]:

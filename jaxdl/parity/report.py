@@ -14,12 +14,16 @@ LAYERS = ("evaluation", "training", "input gradients")
 
 
 class Row(NamedTuple):
-    """One comparison: max|flax - torch| over the size of torch's values."""
+    """One comparison: max|flax - torch| over the size of torch's values.
+
+    Where there is nothing to subtract, the difference is infinite and `note` says why.
+    """
 
     stage: str
     name: str
     difference: float
     limit: float
+    note: str = ""
 
     @property
     def agrees(self) -> bool:
@@ -97,15 +101,23 @@ def rows_of(ours: Values, theirs: Values, tolerance: float) -> tuple[Row, ...]:
     outputs = [key for key in ours if key[1].startswith(OUTPUT)]
     for key in dict.fromkeys([*theirs, *outputs]):
         stage, name = key
+        note = ""
         if key in ours and key in theirs:
+            note = _misfit(stage, ours[key], theirs[key])
             small = 0.0 if stage in LAYERS else 1e-3 * sizes[_kind(*key)]
             difference = _difference(stage, ours[key], theirs[key], small)
         elif name.startswith(OUTPUT) or stage.endswith(("gradients", "statistics")):
             difference = np.inf
+            note = f"in {'Flax' if key in ours else 'PyTorch'} alone"
         else:
             continue
-        rows.append(Row(stage, name, difference, _limit(stage, tolerance)))
+        rows.append(Row(stage, name, difference, _limit(stage, tolerance), note))
     return tuple(rows)
+
+
+def layouts(array: np.ndarray) -> list[np.ndarray]:
+    """Returns an array of channels last as it is and, if a map, with channels first."""
+    return [array, np.moveaxis(array, -1, 1)] if array.ndim > 2 else [array]
 
 
 def _kind(stage: str, name: str) -> Key:
@@ -121,15 +133,31 @@ def _difference(
     `small` is added below: what is 0 but for rounding, as the gradient of a bias before
     a batch norm, differs by as much as it is. Channels are where they agree best.
     """
-    readings = [ours, np.moveaxis(ours, -1, 1)] if ours.ndim > 2 else [ours]
     scale = np.abs(theirs).max(initial=0) + small
     differences = [
         np.abs(reading - theirs).max(initial=0) / (scale or 1)
-        for reading in (readings if stage in LAYERS else [ours])
+        for reading in _readings(stage, ours)
         if reading.shape == theirs.shape
     ]
     finite = [float(d) for d in differences if not np.isnan(d)]
     return min(finite, default=np.inf)
+
+
+def _readings(stage: str, ours: np.ndarray) -> list[np.ndarray]:
+    return layouts(ours) if stage in LAYERS else [ours]
+
+
+def _misfit(stage: str, ours: np.ndarray, theirs: np.ndarray) -> str:
+    """Says how shapes differ, or nothing where they fit in one of the layouts."""
+    if any(reading.shape == theirs.shape for reading in _readings(stage, ours)):
+        return ""
+    note = f"shape {ours.shape} in Flax, {theirs.shape} in PyTorch"
+    if stage in LAYERS and sorted(ours.shape) == sorted(theirs.shape):
+        note += (
+            ", the same sizes in another order: channels_first says where PyTorch has"
+            " the channels"
+        )
+    return note
 
 
 def _limit(stage: str, tolerance: float) -> float:
@@ -141,11 +169,17 @@ def _limit(stage: str, tolerance: float) -> float:
 def _stage(stage: str, rows: list[Row], in_full: bool) -> list[str]:
     """One line, and with `in_full` the first rows that differ."""
     bad = [row for row in rows if not row.agrees]
-    worst = max(row.difference for row in rows)
     count = f"{len(rows) - len(bad)} of {len(rows)} agree"
-    lines = [f"  {stage:<16} {count:<18} largest difference {worst:.1e}"]
+    line = f"  {stage:<16} {count:<18}"
+    compared = [row.difference for row in rows if not row.note]
+    if compared:
+        line += f" largest difference {max(compared):.1e}"
+    lines = [line.rstrip()]
     if in_full:
         width = max(len(row.name) for row in bad)
-        lines += [f"    {row.name:<{width}}  {row.difference:.1e}" for row in bad[:8]]
+        lines += [
+            f"    {row.name:<{width}}  {row.note or format(row.difference, '.1e')}"
+            for row in bad[:8]
+        ]
         lines += [f"    and {len(bad) - 8} more"] if len(bad) > 8 else []
     return lines

@@ -76,7 +76,6 @@ def torch_side(
         if name is not None:
             change(net.get_submodule(name))
     inputs = [torch.from_numpy(problem.for_torch(a)) for a in problem.inputs]
-    targets = [torch.from_numpy(problem.for_torch(a)) for a in problem.targets]
     inputs = [a.requires_grad_(a.is_floating_point()) for a in inputs]
 
     def run():  # on copies, which a module may change in place
@@ -85,17 +84,18 @@ def torch_side(
     side = TorchSide({}, [], {})
     with torch.no_grad(), _recorded(net.eval(), "evaluation", side):
         output = run()
-    if [o.shape for o in floats(output)] != [t.shape for t in targets]:
+    targets = problem.targets_like(floats(output))
+    with _recorded(net.train(), "training", side):
+        output = run()
+    if targets is None:
         return side  # the outputs' row differs; no loss would make sense
 
     def loss_of(output):
         if problem.losses is not None:
             return problem.losses[0](output)
-        return squared_error(output, targets)
+        return squared_error(output, list(map(torch.from_numpy, targets)))
 
-    net.train()
-    with _recorded(net, "training", side):
-        loss = loss_of(run())
+    loss = loss_of(output)
     if loss.requires_grad:
         loss.backward()
     side.values["training", "loss"] = _array(loss)

@@ -130,6 +130,10 @@ def _multiplications(equation: Equation) -> int:
     which fix the third. So there are no more than the smallest product of two lengths:
     of output and kernel, padding counted, as is usual. In the gradients it is the same
     two lengths under other names, and zeros put between rows are not counted.
+
+    Of input and output it is where the kernel is larger than the input. PyTorch's
+    counter takes output and kernel there too; but in a gradient nothing tells which of
+    the three lengths was the kernel's.
     """
     lhs_spec, rhs_spec, out_spec = equation.params["dimension_numbers"]
     lhs, rhs = (atom.aval.shape for atom in equation.invars)

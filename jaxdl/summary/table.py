@@ -77,7 +77,9 @@ def summarize(model: Callable | Any, *args: Any, **kwargs: Any) -> Summary:
     for each of its scopes (`jaxdl.graph.trace` says which).
 
     FLOPs are 2 for each multiplication and addition of matrix products and
-    convolutions, padding counted, and 1 for each number that other arithmetic gives.
+    convolutions, and 1 for each number that other arithmetic gives. Padding counts, as
+    for torch.utils.flop_counter, which also counts of a kernel larger than the image
+    what can only meet padding: 9 times as much for 3x3 on a single pixel.
     `flax.linen.tabulate` asks XLA, which counts a loop once however often it runs.
 
     >>> import jax.numpy as jnp

@@ -3,13 +3,16 @@
 import os
 from collections.abc import Mapping
 from contextlib import suppress
+from errno import EINVAL  # of PyTorch's reader, for some lengths of a cut file
 from importlib import import_module
 from pathlib import Path
 from typing import Any
+from warnings import catch_warnings
 
 import numpy as np
 
 from jaxdl.torch_weights.arrays import as_numpy
+from jaxdl.torch_weights.refusals import refusal
 
 # Where checkpoints keep the weights beside an epoch and an optimiser's state.
 WRAPPERS = ("state_dict", "model_state_dict", "model_state", "model")
@@ -24,12 +27,13 @@ def read_weights(path: str | Path) -> dict[str, np.ndarray]:
     the weights under "state_dict", "model_state_dict", "model_state" or "model" these
     are returned, and a "module." that DataParallel put before every name is taken off.
 
-    safetensors has no checksums: a changed byte of an array makes another number.
+    Checksums of arrays are not looked at, and safetensors has none: a changed byte of
+    an array makes another number.
 
     Raises:
       FileNotFoundError: there is no such file.
       OSError: it cannot be read.
-      ValueError: it is damaged, no weights, or of another kind.
+      ValueError: it is damaged, holds code or no weights, or is of another kind.
       ImportError: the library that reads it is not installed.
     """
     path = Path(path)
@@ -92,19 +96,22 @@ def _read_safetensors(path: Path) -> Mapping[str, Any]:
         return safetensors.load_file(path)
     except OSError as error:
         raise OSError(f"{path} cannot be read: {error}") from error
-    except Exception as error:  # SafetensorError, and what NumPy says of a strange type
-        raise ValueError(f"{path} is no safetensors file: {error}") from error
+    except AttributeError as error:  # what NumPy says of a strange type
+        raise ValueError(f"{path} holds what NumPy cannot: {error}") from error
+    except Exception as error:  # SafetensorError
+        reason = f"is damaged, or no safetensors file: {error}"
+        raise ValueError(f"{path} {reason}") from error
 
 
 def _read_pickle(path: Path) -> Mapping[Any, Any]:
     torch = _import("torch", path)
     try:
-        entries = torch.load(path, map_location="cpu", weights_only=True)
-    except OSError as error:
-        raise OSError(f"{path} cannot be read: {error}") from error
+        with catch_warnings(action="ignore"):  # the errors say what is refused
+            entries = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # damaged pickles raise errors of every kind
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise ValueError(f"{path} holds no weights that are safe: {reason}") from error
+        if isinstance(error, OSError) and error.errno != EINVAL:
+            raise OSError(f"{path} cannot be read: {error}") from error
+        raise ValueError(refusal(path, error)) from error
     while isinstance(entries, Mapping):
         wrapped = [entries[key] for key in WRAPPERS if key in entries]
         if not wrapped or not isinstance(wrapped[0], Mapping):

@@ -1,5 +1,7 @@
 """Losses of numbers and class labels against PyTorch in float64."""
 
+from itertools import product
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -17,7 +19,7 @@ from jaxdl.functional.losses import (
     nll_loss,
     smooth_l1_loss,
 )
-from tests.oracle import assert_agrees, assert_close, random
+from tests.oracle import EXACT, assert_agrees, assert_close, random
 
 F = torch.nn.functional
 REDUCTIONS = ["none", "mean", "sum"]
@@ -246,6 +248,46 @@ def test_cross_entropy_of_classes_ruled_out(rng):
     logits = rng.normal(size=(3, 4))
     logits[:, 2] = -np.inf
     assert_like_torch(cross_entropy, logits, np.array([0, 1, 3]))
+
+
+LOGITS = [
+    [0.3, -1.0, 2.0],
+    [-np.inf, 0.0, 1.0],
+    [-np.inf, -np.inf, 1.0],
+    [-np.inf, -np.inf, -np.inf],
+    [np.inf, 0.0, 1.0],
+    [np.inf, -np.inf, 1.0],
+    [np.nan, 0.0, 1.0],
+]
+TARGETS = [
+    *(np.array([p]) for p in ([0.2, 0.3, 0.5], [0, 0.5, 0.5], [1.0, 0, 0], [0.0] * 3)),
+    *(np.array([label]) for label in (0, 2, -100)),
+]
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1, 1.0])
+@pytest.mark.parametrize("weight", [None, [1.0, 2, 0.5], [0.0, 1, 2], [0.0, 0, 0]])
+@pytest.mark.parametrize("reduction", ["none", "mean"])
+def test_cross_entropy_of_what_is_not_finite_equals_torch(smoothing, weight, reduction):
+    """Also what is inf and what NaN; gradients where PyTorch's are finite."""
+    weight = None if weight is None else np.array(weight)
+    settings = {"reduction": reduction, "label_smoothing": smoothing}
+    ours = jax.jit(
+        jax.value_and_grad(
+            lambda x, t: cross_entropy(x, t, to_jax(weight), **settings).sum()
+        )
+    )
+    for logits, target in product(LOGITS, TARGETS):
+        x = torch.tensor([logits], dtype=torch.float64, requires_grad=True)
+        loss = F.cross_entropy(x, to_torch(target), to_torch(weight), **settings).sum()
+        loss.backward()
+        value, gradient = ours(jnp.array([logits]), jnp.asarray(target))
+        case = f"{logits} for {target}"
+        np.testing.assert_allclose(value, loss.item(), **EXACT, err_msg=case)
+        finite = x.grad.isfinite().numpy()
+        np.testing.assert_allclose(
+            gradient[finite], x.grad.numpy()[finite], **EXACT, err_msg=case
+        )
 
 
 @each_labelled

@@ -318,3 +318,15 @@ def test_invalid_unpooling_raises(changes, message):
 def test_unpooling_drops_wrong_indices_inside_jit():
     values, indices = jnp.ones((1, 2, 1)), jnp.array([[[-1], [8]]])
     assert not jax.jit(lambda v, i: max_unpool2d(v, i, 2))(values, indices).any()
+
+
+@pytest.mark.parametrize("dtype", [jnp.int8, jnp.uint8, jnp.int16])
+@pytest.mark.parametrize("apply", [lambda f: f, jax.jit], ids=["eager", "jit"])
+def test_unpooling_with_small_integers(dtype, apply):
+    """Of 600 places, which 8 bits cannot count."""
+    values, indices = random((1, 1, 2, 1), 0), np.array([[[[100], [7]]]])
+    unpool = apply(lambda v, i: max_unpool2d(v, i, (30, 10)))
+    found = unpool(jnp.asarray(values), jnp.asarray(indices, dtype))
+    expected = np.zeros(600)
+    expected[[100, 7]] = values.ravel()
+    assert_close(found.ravel(), expected)

@@ -187,7 +187,7 @@ def test_a_gru_is_a_scan_in_its_scope():
     gru, x = GRU(4), jax.ShapeDtypeStruct((5, 2, 3), jnp.float32)
     variables = jax.eval_shape(gru.init, jax.random.key(0), x)
     graph = check(trace(gru.apply, variables, x))
-    scan = "GRU/_run/scan/"
+    scan = "GRU/scan/"
     inside = [node for node in graph.nodes if node.name.startswith(scan)]
     assert [n.shape for n in inside if n.op in ("carry", "next_carry")] == [(2, 4)] * 2
     assert [n.shape for n in inside if n.op == "element"] == [(2, 4)] * 3
@@ -330,6 +330,9 @@ def test_a_method_of_a_module_is_a_scope_in_it():
             self.dense = nn.Dense(2)
 
         def encode(self, x):
+            return self._encode(x)
+
+        def _encode(self, x):  # private: no scope
             return self.dense(x)
 
     x = jnp.ones((1, 3))

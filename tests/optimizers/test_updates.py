@@ -309,6 +309,31 @@ def test_params_and_state_keep_their_dtype(optimizer, dtype):
     assert_trees_match(as_double(actual), expected, rtol=0, atol=limit)
 
 
+@pytest.mark.parametrize("amsgrad", [False, True])
+@pytest.mark.parametrize("beta", [0.999, 0.9999])
+def test_adam_keeps_float32s_digits(amsgrad, beta):
+    """Of 1 - beta**count, too: as close to float64 as PyTorch's own float32."""
+    gradients = np.random.default_rng(0).normal(size=(100, 50))
+    ours = adam(1.0, (0.9, beta), amsgrad=amsgrad)
+
+    def step(state, gradient):
+        updates, state = ours.update(gradient, state)
+        return state, updates
+
+    with jax.enable_x64(False):
+        start = ours.init(jnp.zeros(50))
+        _, updates = jax.lax.scan(step, start, jnp.asarray(gradients, jnp.float32))
+    tensor = torch.zeros(50, dtype=torch.float64, requires_grad=True)
+    oracle = torch.optim.Adam([tensor], 1.0, (0.9, beta), amsgrad=amsgrad)
+    for update, gradient in zip(np.asarray(updates), gradients, strict=True):
+        with torch.no_grad():
+            tensor.zero_()
+        tensor.grad = to_torch(gradient)
+        oracle.step()
+        # Below the largest step by the rounding of the two means.
+        np.testing.assert_allclose(update, tensor.detach(), rtol=0, atol=2e-6)
+
+
 @every_optimizer
 def test_state_is_arrays(optimizer):
     ours, params = optimizer(lr=step_lr(0.1, 3), **BUSY[optimizer]), draws(10)
