@@ -15,6 +15,7 @@ from jax import lax
 
 from benchmarks.cases import BY_NAME, Case
 from benchmarks.settings import Settings
+from jaxdl.functional.recurrent_blocks import BLOCKS, CHUNK_ROWS, ROWS
 from jaxdl.training import compiled, take
 
 WIDTH, GATES = 100, 300  # of the name classifier's GRU
@@ -45,30 +46,52 @@ def linear(case: Case) -> dict[str, float]:
     }
 
 
+def dense(case: Case) -> dict[str, float]:
+    """All products of a multilayer perceptron."""
+    data = case.draw()["image"][:1]
+    forward, of_input, of_weight = 0.0, 0.0, 0.0
+    before = data.size
+    for i, width in enumerate(case.options["widths"]):
+        x, y, w = map(
+            jnp.ones,
+            ((case.batch_size, before), (case.batch_size, width), (before, width)),
+        )
+        forward += per_step(product, x, w)
+        of_input += per_step(input_gradient, y, w) if i else 0
+        of_weight += per_step(weight_gradient, x, y)
+        before = width
+    return {
+        "products": forward,
+        "products for the inputs' gradients": of_input,
+        "products for the weights' gradients": of_weight,
+    }
+
+
 def recurrent(case: Case) -> dict[str, float]:
-    """All products of a GRU of two layers and two directions."""
-    data = case.draw()
-    steps, batch = data["text"].shape[1], case.batch_size
-
-    def both_ways(rows, before):
-        x, y, w = map(jnp.ones, ((rows, before), (rows, GATES), (before, GATES)))
-        return per_step(product, x, w) + per_step(input_gradient, y, w)
-
-    def of_weight(before):
-        x, y = jnp.ones((batch * steps, before)), jnp.ones((batch * steps, GATES))
-        return per_step(weight_gradient, x, y)
-
-    inputs = sum(
-        both_ways(batch * steps, before) + of_weight(before)
-        for before in (WIDTH, 2 * WIDTH)
-    )
-    state = steps * both_ways(batch, WIDTH) + of_weight(WIDTH)
-    whole, filled = 2 * inputs + 4 * state, data["length"].mean() / steps
-    return {"products": whole, "of letters, without padding": float(filled * whole)}
+    """All products of a GRU of two layers and two directions, in blocks by length."""
+    rows = max(ROWS, case.batch_size // BLOCKS)
+    lengths = case.draw()["length"].reshape(-1, case.batch_size)
+    positions = np.sort(lengths)[:, ::-1][:, ::rows].sum(axis=1).mean()
+    at_once = max(1, CHUNK_ROWS // rows)
+    steps, gradients = 0.0, 0.0
+    for before in (WIDTH, 2 * WIDTH):  # of the first layer, and of the second
+        x, h, y = map(jnp.ones, ((rows, before), (rows, WIDTH), (rows, GATES)))
+        w, v = jnp.ones((before, GATES)), jnp.ones((WIDTH, GATES))
+        steps += per_step(product, x, w) + per_step(product, h, v)
+        steps += per_step(product, y, v.T)
+        x, h, y = (jnp.tile(a, (at_once, 1)) for a in (x, h, y))
+        gradients += per_step(weight_gradient, x, y) + per_step(weight_gradient, h, y)
+        gradients += per_step(input_gradient, y, w)
+    return {
+        "products of single steps": float(2 * positions * steps),
+        "products of many": float(2 * positions / at_once * gradients),
+    }
 
 
 PARTS: dict[str, Callable[[Case], dict[str, float]]] = {
     "softmax": linear,
+    "mlp": dense,
+    "dropout": dense,
     "rates": linear,
     "names": recurrent,
 }

@@ -37,7 +37,7 @@ Layer = Callable[[Update, Any, Any], Any]
 class _Plan(NamedTuple):
     """The order of steps; a position stands for one step of one block."""
 
-    count: jax.Array  # () positions that hold a step
+    total: jax.Array  # () positions that hold a step
     sequence: jax.Array  # (blocks, rows) which sequence this is
     block: jax.Array  # (positions,)
     rows: jax.Array  # (positions, rows) where in (time · batch) its numbers are
@@ -100,7 +100,7 @@ def _plan(lengths, steps: int) -> _Plan:
 
     longest = lengths[:, 0]
     stop = jnp.cumsum(longest)
-    start, count = stop - longest, _shared(stop[-1])
+    start, total = stop - longest, _shared(stop[-1])
     at_once = _positions_at_once(size)
     position = jnp.arange(-(-blocks * steps // at_once) * at_once)
     block = jnp.searchsorted(stop, position, side="right")
@@ -113,7 +113,7 @@ def _plan(lengths, steps: int) -> _Plan:
     place = start[rank // size] * size + rank % size
     places = jnp.arange(steps)[:, None] * size + place
     final = (longest[rank // size] - 1) * size + place
-    return _Plan(count, sequence, block, rows, running[..., None], ends, places, final)
+    return _Plan(total, sequence, block, rows, running[..., None], ends, places, final)
 
 
 def _forward(update: Update, operands, plan: _Plan):
@@ -195,18 +195,18 @@ def _products(operands, plan: _Plan, saved, found):
         positions = i * each + jnp.arange(each)
         part = lambda a: _flat(lax.dynamic_slice_in_dim(a, i * each, each))
         d_weights, d_x = carry
-        xs, d_xs, added = part(x), 0, []
+        xs, d_xs, added = part(x), [], []
         for direction, w in enumerate(weights):
             d_inputs, d_products = map(part, found[direction][:2])
             states = saved[direction][2]
             h = _flat(_before(states, initial, plan, positions, direction)[0])
             added.append(_of_weights(w, xs, h, d_inputs, d_products))
-            d_xs += lax.dot_general(d_inputs, w.weight_ih, (((1,), (1,)), ((), ())))
-        return jax.tree.map(jnp.add, d_weights, added), _put(i, d_x, d_xs)
+            d_xs.append(_times_transpose(d_inputs, w.weight_ih))
+        return jax.tree.map(jnp.add, d_weights, added), _put(i, d_x, sum(d_xs))
 
     d_weights = jax.tree.map(jnp.zeros_like, weights)
     d_x = jnp.zeros_like(x).reshape(-1, each * x.shape[1], x.shape[2])
-    return lax.fori_loop(0, -(-plan.count // each), some, (d_weights, d_x))
+    return lax.fori_loop(0, -(-plan.total // each), some, (d_weights, d_x))
 
 
 def _laid_out(operands, plan: _Plan):
@@ -246,7 +246,7 @@ def _loop(step: Callable[..., Any], plan: _Plan, first, reverse: bool = False):
         later = []
         for direction, state in enumerate(states):
             backward = (direction == 1) != reverse
-            position = plan.count - 1 - k if backward else k
+            position = plan.total - 1 - k if backward else k
             later.append((position, *step(position, direction, state)))
         return later
 
@@ -264,7 +264,7 @@ def _loop(step: Callable[..., Any], plan: _Plan, first, reverse: bool = False):
     kept = jax.tree.map(
         lambda a: jnp.zeros((len(plan.block), *a.shape), a.dtype), shapes
     )
-    return lax.fori_loop(0, plan.count, body, (states, kept))[1]
+    return lax.fori_loop(0, plan.total, body, (states, kept))[1]
 
 
 def _of_weights(weights: RecurrentWeights, x, h, d_inputs, d_products):
@@ -281,8 +281,13 @@ def _of_weights(weights: RecurrentWeights, x, h, d_inputs, d_products):
     )
 
 
-def _gates(update: Update, *products) -> list[Arrays]:
-    return [tuple(jnp.split(each, GATES[update], axis=-1)) for each in products]
+def _gates(update: Update, inputs, products) -> tuple[Arrays, Arrays]:
+    split = lambda array: tuple(jnp.split(array, GATES[update], axis=-1))
+    return split(inputs), split(products)
+
+
+def _times_transpose(rows, weight):
+    return lax.dot_general(rows, weight, (((1,), (1,)), ((), ())))
 
 
 def _flat(array):
@@ -312,14 +317,14 @@ def _where(condition, new, old):
 
 
 @jax.custom_batching.custom_vmap
-def _shared(count):
-    """Returns the count of positions; under vmap the largest, the same for all.
+def _shared(total):
+    """Returns the number of positions; under vmap the largest, the same for all.
 
     A loop whose length differs among members copies its buffers at each step.
     """
-    return count
+    return total
 
 
 @_shared.def_vmap
-def _(axis_size, in_batched, count):
-    return _shared(count.max()), False
+def _(axis_size, in_batched, total):
+    return _shared(total.max()), False

@@ -12,6 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from jax.experimental import checkify
 
+from jaxdl.backend import as_defined
+from jaxdl.functional import recurrent_blocks
 from jaxdl.functional import recurrent_cells as cells
 from jaxdl.functional.recurrent import gru, lstm, rnn
 from jaxdl.functional.recurrent_cells import RecurrentWeights
@@ -25,6 +27,16 @@ KINDS = list(GATES)
 @pytest.fixture(autouse=True, scope="module")
 def x64():
     with jax.enable_x64(True):
+        yield
+
+
+@pytest.fixture(autouse=True, scope="module", params=["one loop", "blocks"])
+def blocks_of_two(request):
+    """All tests, and again as many sequences would run: in blocks, though of two."""
+    with pytest.MonkeyPatch.context() as patch:
+        if request.param == "blocks":
+            patch.setattr(recurrent_blocks, "ROWS", 2)
+            patch.setattr(recurrent_blocks, "CHUNK_ROWS", 6)
         yield
 
 
@@ -144,6 +156,21 @@ def test_two_layers_both_ways_in_any_order_of_lengths_equal_torch(kind):
     assert_like_torch(kind, (6, 5, 2), [2, 4, 1, 5, 4], layers=2, bidirectional=True)
 
 
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("batch", [33, 75, 301])
+def test_many_sequences_equal_torch(batch, bias):
+    lengths = 1 + np.random.default_rng(batch).integers(7, size=batch)
+    settings = {"bidirectional": True, "bias": bias, "layers": 2}
+    assert_like_torch("lstm", (9, batch, 2), lengths.tolist(), **settings)
+
+
+def test_blocks_are_as_long_as_their_longest_sequence(request):
+    lengths = jnp.array([3, 1, 7, 2, 2])
+    plan = recurrent_blocks._plan(lengths, steps=20)
+    sizes = {"blocks": (7 + 2 + 1), "one loop": 7}
+    assert plan.total == sizes[request.node.callspec.params["blocks_of_two"]]
+
+
 @pytest.mark.parametrize("kind", ["gru", "lstm"])
 @pytest.mark.parametrize("shape", [(4, 2), (1, 1, 2), (1, 3, 2), (3, 0, 2)])
 def test_odd_shapes_equal_torch(kind, shape):
@@ -249,7 +276,7 @@ def test_a_traced_length_out_of_range_gives_nan_and_is_found_by_checkify(wrong):
 def test_vmap_equals_a_loop(kind):
     x, weights = problem(kind, layers=1)
     xs = jnp.stack([x, x[::-1]])
-    lengths = jnp.stack([LENGTHS, LENGTHS[::-1]])
+    lengths = jnp.stack([LENGTHS, jnp.array([5, 2, 4])])
     stacked = jax.tree.map(lambda w: jnp.stack([w, -w]), weights)
 
     def gradient(x, weights, lengths):
@@ -279,6 +306,24 @@ def test_inside_scan_and_forward_mode_agree_with_reverse_mode():
     )
     scanned = jax.jit(lambda xs: jax.lax.map(jax.grad(scalar), xs))(x[None])
     assert_close(scanned[0], reverse)
+
+
+@pytest.mark.parametrize("outer", [jax.grad, jax.jacfwd])
+@pytest.mark.parametrize("kind", KINDS)
+def test_second_derivatives_are_those_of_one_loop(kind, outer):
+    def norm(x, weights):
+        def scalar(x, weights):
+            result = run(kind, x, weights, None, LENGTHS, bidirectional=True)
+            return sum(jnp.sin(a).sum() for a in flat(result))
+
+        gradients = jax.grad(scalar, (0, 1))(x, weights)
+        return sum((g**2).sum() for g in jax.tree.leaves(gradients))
+
+    x, weights = problem(kind, layers=1)
+    actual = jax.jit(outer(norm))(x, weights)
+    with as_defined(True):
+        expected = jax.jit(outer(norm))(x, weights)
+    assert_close(actual, expected)
 
 
 @pytest.mark.parametrize("kind", KINDS)
