@@ -1,8 +1,8 @@
 """The matrix product of layers, with gradients that XLA's CPU backend computes fast.
 
 For the gradient of `weight` in x · weight autodiff multiplies xᵀ by the output's
-gradient. XLA's CPU backend reads x as it is there, which takes up to five times as long
-as a product with xᵀ that lies in memory; docs/performance.md says what was measured.
+gradient. Where that has a few columns, XLA's CPU backend is faster at the transpose of
+it, gradientᵀ · x; docs/performance.md says what was measured.
 """
 
 from functools import partial
@@ -18,10 +18,8 @@ from jaxdl.backend import on_cpu
 # Below, XLA's own product is as fast. And where `jax.jit` drops the barrier, XLA 0.10
 # aborts over a batch of turned products of two or three rows.
 SMALL_SIDE = 8
-# Up to here gradientᵀ · x, a few rows, is turned around instead of x.
+# Up to here gradientᵀ · x, a few rows, is faster.
 FEW_OUTPUTS = 16
-# Up to here, in numbers, x is turned around: XLA takes long over larger transposes.
-SMALL_INPUT = 2**20
 
 
 def affine(x, weight, bias):
@@ -69,12 +67,7 @@ def sum_of_tangents(output, primals, tangents, of_each):
 
 def matmul_of_weight(x, dweight):
     """Computes x · dweight, of matrices, to be transposed to the gradient for it."""
-    if min(x.shape) < SMALL_SIDE:
+    if min(x.shape) < SMALL_SIDE or dweight.shape[1] > FEW_OUTPUTS:
         return x @ dweight
-    if dweight.shape[1] <= FEW_OUTPUTS:
-        turned = lax.optimization_barrier(dweight.T)
-        return lax.dot_general(x, turned, (((1,), (1,)), ((), ())))
-    if x.size > SMALL_INPUT:
-        return x @ dweight
-    turned = lax.optimization_barrier(x.T)
-    return lax.dot_general(turned, dweight, (((0,), (0,)), ((), ())))
+    turned = lax.optimization_barrier(dweight.T)
+    return lax.dot_general(x, turned, (((1,), (1,)), ((), ())))

@@ -269,13 +269,9 @@ def _loop(step: Callable[..., Any], plan: _Plan, first, reverse: bool = False):
 
 def _of_weights(weights: RecurrentWeights, x, h, d_inputs, d_products):
     """Returns the gradient for the weights of a few steps."""
-
-    def product(rows, d):
-        return lax.optimization_barrier(rows.T) @ d
-
     return RecurrentWeights(
-        product(x, d_inputs),
-        product(h, d_products),
+        x.T @ d_inputs,
+        h.T @ d_products,
         None if weights.bias_ih is None else d_inputs.sum(axis=0),
         None if weights.bias_hh is None else d_products.sum(axis=0),
     )

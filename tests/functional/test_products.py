@@ -23,10 +23,8 @@ def x64():
         yield
 
 
-@pytest.mark.parametrize("limit", [1, 10**6])
 @pytest.mark.parametrize("shapes", SHAPES, ids=str)
-def test_products_and_gradients_equal_torch(monkeypatch, shapes, limit):
-    monkeypatch.setattr(products, "SMALL_INPUT", limit)
+def test_products_and_gradients_equal_torch(monkeypatch, shapes):
     monkeypatch.setattr(products, "SMALL_SIDE", 1)
     assert_agrees(matmul, torch.matmul, *(random(s, i) for i, s in enumerate(shapes)))
 
@@ -46,13 +44,13 @@ def test_forward_mode_vmap_and_second_derivatives_remain(outputs):
         assert_trees_match(derive(of(matmul)), derive(of(jnp.matmul)))
 
 
-@pytest.mark.parametrize(("outputs", "turned"), [(10, "10x100"), (50, "100x8")])
-def test_dense_layers_turn_the_smaller_side_around(outputs, turned):
-    """Of xᵀ · gradient; held by a barrier, or XLA would turn it back."""
+@pytest.mark.parametrize(("outputs", "turned"), [(10, [True]), (50, [])])
+def test_dense_layers_of_few_outputs_turn_their_gradient_around(outputs, turned):
+    """xᵀ · gradient, that is; held by a barrier, or XLA would turn it back."""
     x, w = jnp.ones((8, 100)), jnp.ones((100, outputs))
     text = jax.jit(jax.grad(lambda w: linear(x, w).sum())).lower(w).as_text()
     barriers = [line for line in text.splitlines() if "optimization_barrier" in line]
-    assert [turned in line for line in barriers] == [True]
+    assert ["10x100" in line for line in barriers] == turned
 
 
 @pytest.mark.parametrize("members", [2, 5])
