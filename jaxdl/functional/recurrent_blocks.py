@@ -52,6 +52,8 @@ def in_blocks(lengths) -> bool:
     return lengths is not None and len(lengths) > ROWS and on_cpu()
 
 
+# Compiled, for those who call it outside of jit: many small operations otherwise.
+@partial(jax.jit, static_argnums=(0, 1), inline=True)
 def run_blocks(plain: Layer, update: Update, operands, lengths):
     """Computes `plain(update, operands, lengths)`, one layer in all its directions.
 
@@ -90,7 +92,7 @@ def _plan(lengths, steps: int) -> _Plan:
     batch = len(lengths)
     size = max(ROWS, -(-batch // BLOCKS))
     blocks = -(-batch // size)
-    order = jnp.argsort(-lengths)
+    order = jnp.argsort(lengths, descending=True)
     rank = jnp.argsort(order)
     # The last block is filled up with sequences of no steps.
     filled = blocks * size
