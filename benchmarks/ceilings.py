@@ -15,7 +15,7 @@ from jax import lax
 
 from benchmarks.cases import BY_NAME, Case
 from benchmarks.settings import Settings
-from jaxdl.functional.recurrent_blocks import BLOCKS, CHUNK_ROWS, ROWS
+from jaxdl.functional.recurrent_blocks import block_size, positions_at_once
 from jaxdl.training import compiled, take
 
 WIDTH, GATES = 100, 300  # of the name classifier's GRU
@@ -69,10 +69,10 @@ def dense(case: Case) -> dict[str, float]:
 
 def recurrent(case: Case) -> dict[str, float]:
     """All products of a GRU of two layers and two directions, in blocks by length."""
-    rows = max(ROWS, case.batch_size // BLOCKS)
+    rows = block_size(case.batch_size)
     lengths = case.draw()["length"].reshape(-1, case.batch_size)
     positions = np.sort(lengths)[:, ::-1][:, ::rows].sum(axis=1).mean()
-    at_once = max(1, CHUNK_ROWS // rows)
+    at_once = positions_at_once(rows)
     steps, gradients = 0.0, 0.0
     for before in (WIDTH, 2 * WIDTH):  # of the first layer, and of the second
         x, h, y = map(jnp.ones, ((rows, before), (rows, WIDTH), (rows, GATES)))

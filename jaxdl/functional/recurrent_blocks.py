@@ -52,6 +52,16 @@ def in_blocks(lengths) -> bool:
     return lengths is not None and len(lengths) > ROWS and on_cpu()
 
 
+def block_size(batch: int) -> int:
+    """How many sequences a block has."""
+    return max(ROWS, -(-batch // BLOCKS))
+
+
+def positions_at_once(size: int) -> int:
+    """How many steps of a block are multiplied at once for the weights' gradients."""
+    return max(1, CHUNK_ROWS // size)
+
+
 # Compiled, for those who call it outside of jit: many small operations otherwise.
 @partial(jax.jit, static_argnums=(0, 1), inline=True)
 def run_blocks(plain: Layer, update: Update, operands, lengths):
@@ -90,7 +100,7 @@ def _run_jvp(plain, update, primals, tangents):
 
 def _plan(lengths, steps: int) -> _Plan:
     batch = len(lengths)
-    size = max(ROWS, -(-batch // BLOCKS))
+    size = block_size(batch)
     blocks = -(-batch // size)
     order = jnp.argsort(lengths, descending=True)
     rank = jnp.argsort(order)
@@ -103,7 +113,7 @@ def _plan(lengths, steps: int) -> _Plan:
     longest = lengths[:, 0]
     stop = jnp.cumsum(longest)
     start, total = stop - longest, _shared(stop[-1])
-    at_once = _positions_at_once(size)
+    at_once = positions_at_once(size)
     position = jnp.arange(-(-blocks * steps // at_once) * at_once)
     block = jnp.searchsorted(stop, position, side="right")
     inside, block = block < blocks, jnp.minimum(block, blocks - 1)
@@ -191,7 +201,7 @@ def _gradients(update: Update, operands, plan: _Plan, saved, d_result):
 def _products(operands, plan: _Plan, saved, found):
     """Returns the gradients for the weights and for x, several steps at a time."""
     x, weights, initial = operands
-    each = _positions_at_once(x.shape[1])
+    each = positions_at_once(x.shape[1])
 
     def some(i, carry):
         positions = i * each + jnp.arange(each)
@@ -230,10 +240,6 @@ def _before(states, initial, plan: _Plan, position, direction: int):
     begins = plan.ends[direction][position][..., None, None]
     first = _at(initial[direction], plan.block[position])
     return _where(begins, first, _at(states, past))
-
-
-def _positions_at_once(size: int) -> int:
-    return max(1, CHUNK_ROWS // size)
 
 
 def _loop(step: Callable[..., Any], plan: _Plan, first, reverse: bool = False):
