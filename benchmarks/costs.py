@@ -34,7 +34,8 @@ def count(case: Case) -> dict[str, Any]:
         return init_state(params, optimizer, model_state)
 
     state = jax.eval_shape(start)
-    lowered = jax.jit(step).lower(state, batch, jax.random.key(0))
+    traced = jax.jit(step).trace(state, batch, jax.random.key(0))
+    lowered = traced.lower()
     cost: Any = lowered.cost_analysis()
     text = lowered.as_text()
     return {
@@ -44,6 +45,7 @@ def count(case: Case) -> dict[str, Any]:
         "convolutions": text.count("stablehlo.convolution"),
         "products": text.count("stablehlo.dot_general"),
         "host": len(HOST.findall(text)),
+        "effects": len(traced.jaxpr.effects),
     }
 
 

@@ -20,12 +20,13 @@ def test_a_step_costs_what_it_did(case):
     found, kept = costs.count(case), KEPT[case.name]
     assert found["flops"] == pytest.approx(kept["flops"], rel=0.02)
     assert found["bytes"] == pytest.approx(kept["bytes"], rel=0.02)
-    exact = ("loops", "convolutions", "products", "host")
+    exact = ("loops", "convolutions", "products", "host", "effects")
     assert {name: found[name] for name in exact} == {name: kept[name] for name in exact}
 
 
-def test_no_step_calls_the_host():
-    assert {counts["host"] for counts in KEPT.values()} == {0}
+@pytest.mark.parametrize("what", ["host", "effects"])
+def test_no_step_calls_the_host_or_takes_the_slow_path_of_effects(what):
+    assert {counts[what] for counts in KEPT.values()} == {0}
 
 
 def test_work_done_twice_is_noticed(monkeypatch):

@@ -32,11 +32,9 @@ def embedding(
     check_floating(weight=weight)
     _check_integer("input", input)
     rows = len(weight)
-    check_indices("index", input, rows)
-
+    inside = check_indices("index", input, rows)
     indices = widened(input)
     # One past the last, where the lookup, which is by 32 bits, would wrap it around.
-    inside = (indices >= 0) & (indices < rows)
     looked_up = weight.at[jnp.where(inside, indices, rows)].get(
         mode="fill", fill_value=jnp.nan, wrap_negative_indices=False
     )
@@ -76,8 +74,9 @@ def one_hot(
         num_classes = max(int(tensor.max()) + 1, 1)
     if num_classes < 1:
         raise ValueError(f"num_classes={num_classes} is neither positive nor -1")
-    check_indices("index", tensor, num_classes)
-    return jax.nn.one_hot(widened(tensor), num_classes, dtype=int)
+    within = check_indices("index", tensor, num_classes)
+    vectors = jax.nn.one_hot(widened(tensor), num_classes, dtype=int)
+    return jnp.where(jnp.asarray(within)[..., None], vectors, 0)
 
 
 def _check_integer(name: str, indices) -> None:

@@ -208,12 +208,11 @@ def _reduce_labelled(smoothed, log_p, target, weight, ignore_index, reduction):
     # In uint8, -100 would be 156 and 300 classes would be 44.
     target = widened(target)
     classes = log_p.shape[-1]
-    check_indices("label", target, classes, ignore_index)
+    within = check_indices("label", target, classes, ignore_index)
     counts = target != ignore_index
-    within = (target >= 0) & (target < classes)
-    labels = jnp.where(within, target, 0)
+    labels = jnp.where(within & counts, target, 0)
     picked = -jnp.take_along_axis(log_p, labels[..., None], axis=-1).squeeze(-1)
-    losses = smoothed(jnp.where(within | ~counts, 1, jnp.nan) * picked)
+    losses = smoothed(jnp.where(within, 1, jnp.nan) * picked)
     losses = jnp.where(counts, losses, 0)
     if reduction != "mean":
         return reduce_losses(losses, reduction)

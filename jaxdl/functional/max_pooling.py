@@ -152,9 +152,10 @@ def max_unpool2d(
         )
     batch, *pooled, channels = values.shape
     sizes = _unpooled_sizes(tuple(pooled), kernel_size, stride, padding, output_size)
-    check_indices("index", indices, math.prod(sizes))
-    places = widened(indices).reshape(batch, -1, channels)
-    places = jnp.where(places < 0, math.prod(sizes), places)  # negative ones would wrap
+    within = check_indices("index", indices, math.prod(sizes))
+    # Past the last place, where it is dropped.
+    places = jnp.where(within, widened(indices), math.prod(sizes))
+    places = places.reshape(batch, -1, channels)
     image, _, channel = jnp.ogrid[:batch, :1, :channels]
     flat = jnp.zeros((batch, math.prod(sizes), channels), values.dtype)
     # Said to be unique, places that windows share hand their gradient to each of them.

@@ -112,8 +112,8 @@ def pad_packed_sequence(
     return jnp.swapaxes(padded, 0, 1) if batch_first else padded, lengths
 
 
-def check_lengths(lengths, steps: int, batch: int) -> None:
-    """Checks that there are `batch` integers within 1..`steps`.
+def check_lengths(lengths, steps: int, batch: int):
+    """Returns whether each of `batch` integers lies within 1..`steps`.
 
     Raises ValueError as `checks.check_values`.
     """
@@ -122,7 +122,7 @@ def check_lengths(lengths, steps: int, batch: int) -> None:
     if lengths.shape != (batch,):
         raise ValueError(f"lengths {lengths.shape} do not fit {batch} sequences")
     within = (lengths >= 1) & (lengths <= steps)
-    check_values("length", lengths, within, f"1..{steps}")
+    return check_values("length", lengths, within, f"1..{steps}")
 
 
 def _concrete(name: str, values) -> np.ndarray:

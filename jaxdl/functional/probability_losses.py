@@ -145,5 +145,4 @@ def _check_weight(name, weight, shape):
 def _check_probabilities(name, values):
     """Which values lie in [0, 1]; raises as `checks.check_values` for others."""
     within = (values >= 0) & (values <= 1)
-    check_values(name, values, within, "[0, 1]")
-    return within
+    return check_values(name, values, within, "[0, 1]")

@@ -228,8 +228,7 @@ def _without_padding(x, lengths, batched: bool):
         raise ValueError("lengths need a batch of sequences; the input is one sequence")
     steps, batch = x.shape[:2]
     lengths = widened(lengths)
-    check_lengths(lengths, steps, batch)
-    right = (lengths >= 1) & (lengths <= steps)
+    right = check_lengths(lengths, steps, batch)
     lengths = jnp.where(right, lengths, steps)
     x = jnp.where(_running(x, lengths), x, 0)
     return jnp.where(right[:, None], x, jnp.nan), lengths
