@@ -12,13 +12,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jax.nn.initializers import normal, zeros
 
+from jaxdl.classification import init_model
 from jaxdl.cli import run_main
 from jaxdl.config import ImageConfig
 from jaxdl.data import load_images
 from jaxdl.evaluation import evaluate_run
 from jaxdl.functional import cross_entropy
+from jaxdl.initializers import normal, zeros
 from jaxdl.layers import Linear
 from jaxdl.loop import fit
 from jaxdl.metrics import accuracy
@@ -40,9 +41,9 @@ def main(config: Config = Config()) -> dict[str, float]:
     init_key, run_key = jax.random.split(jax.random.key(config.seed))
     images = load_images(config.dataset, config.data_dir, config.image_size)
 
-    model = Linear(len(images.class_names), kernel_init=normal(0.01), bias_init=zeros)
+    model = Linear(len(images.class_names), kernel_init=normal(std=0.01), bias_init=zeros)
     pixels = np.zeros((1, config.image_size**2), np.float32)
-    params = jax.jit(model.init)(init_key, pixels)["params"]
+    params, _ = init_model(model, init_key, pixels)
     optimizer = optax.sgd(config.learning_rate)
 
     @jax.jit

@@ -132,6 +132,7 @@ def open_feed(
     if driver != "run":
         return feed_arrays(*arguments, drop_last=drop_last, driver=driver)
     block = max(1, min(block, BLOCK_NUMBERS // size))
+    block = -(-epochs // _even_parts(epochs, -(-epochs // block)))
     return feed_blocks(*arguments, drop_last=drop_last, epochs=epochs, block=block)
 
 
@@ -279,15 +280,20 @@ def feed_stream(
 
 
 def _cut(full: np.ndarray, last: np.ndarray) -> Iterator[np.ndarray]:
-    """Cuts an epoch into runs of steps to report between, of equal lengths if it can.
-
-    Every length is compiled once more, so a few more or fewer steps a run are cheaper.
-    """
-    few = -(-len(full) // STEPS_A_REPORT)
-    even = (parts for parts in range(few, 2 * few) if len(full) % parts == 0)
-    yield from np.array_split(full, next(even, few))
+    """Cuts an epoch into runs of steps to report between."""
+    parts = _even_parts(len(full), -(-len(full) // STEPS_A_REPORT))
+    yield from np.array_split(full, parts)
     if len(last):
         yield last[None]
+
+
+def _even_parts(total: int, few: int) -> int:
+    """Returns how many parts of one length there are, `few` or more; else `few`.
+
+    Every length is compiled once more, so somewhat shorter parts are cheaper.
+    """
+    even = (parts for parts in range(few, 2 * few) if total % parts == 0)
+    return next(even, few)
 
 
 def _between(

@@ -34,9 +34,7 @@ def uniform(a: float | int = 0.0, b: float | int = 1.0) -> Initializer:
     """
     if not a <= b:
         raise ValueError(f"a={a} exceeds b={b}")
-    return _rounded(
-        lambda key, shape, dtype: jax.random.uniform(key, shape, dtype, a, b)
-    )
+    return _each(lambda key, shape, dtype: jax.random.uniform(key, shape, dtype, a, b))
 
 
 def normal(mean: float | int = 0.0, std: float | int = 1.0) -> Initializer:
@@ -50,7 +48,7 @@ def normal(mean: float | int = 0.0, std: float | int = 1.0) -> Initializer:
     """
     if not std >= 0:
         raise ValueError(f"std={std} is below 0")
-    return _rounded(
+    return _each(
         lambda key, shape, dtype: mean + std * jax.random.normal(key, shape, dtype)
     )
 
@@ -79,7 +77,7 @@ def trunc_normal(
         z = jax.random.truncated_normal(key, low, high, shape, dtype)
         return jnp.clip(mean + std * z, a, b)
 
-    return _rounded(draw)
+    return _each(draw)
 
 
 def constant(val: float | int) -> Initializer:
@@ -257,6 +255,17 @@ def _scaled(
         return distribution(0.0 if 0 in shape else std(shape))(key, shape, dtype)
 
     return init
+
+
+def _each(draw: Initializer) -> Initializer:
+    """Draws numbers that do not depend on each other, in one row.
+
+    They are the same as if drawn in their shape, which XLA's CPU backend compiles up to
+    four times as long: 0.45 and 0.12 s for a kernel of 784 by 10.
+    """
+    return _rounded(
+        lambda key, shape, dtype: draw(key, (math.prod(shape),), dtype).reshape(shape)
+    )
 
 
 def _rounded(draw: Initializer) -> Initializer:

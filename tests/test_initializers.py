@@ -282,3 +282,15 @@ def test_an_unknown_mode(make, unchecked):
 
 def test_every_initialiser_is_tested():
     assert set(EVERY) <= set(dir(initializers))
+
+
+@pytest.mark.parametrize("shape", [(), (0, 3), (7,), (784, 10), (3, 3, 2, 5)])
+def test_draws_are_those_of_jax_in_their_shape(shape):
+    """For float32 alike to the last bit, compiled or not."""
+    for transform in (lambda f: f, jax.jit):
+        drawn = transform(lambda key: normal(std=0.1)(key, shape))(KEY)
+        expected = transform(lambda key: 0.1 * jax.random.normal(key, shape))(KEY)
+        np.testing.assert_array_equal(drawn, expected)
+        drawn = transform(lambda key: uniform(-2, 3)(key, shape))(KEY)
+        expected = transform(lambda key: jax.random.uniform(key, shape, float, -2, 3))
+        np.testing.assert_array_equal(drawn, expected(KEY))

@@ -350,19 +350,23 @@ def test_a_run_goes_on_from_its_directory(run, tmp_path, driver, capsys):
 
 @pytest.mark.parametrize(
     ("driver", "block_steps", "programs"),
-    [("run", 1, 1), ("auto", 1, 17), ("auto", 30, 5), ("scan", 1, 0)],
+    [("run", 1, 1), ("auto", 1, 25), ("auto", 30, 5), ("scan", 1, 0)],
 )
 def test_epochs_run_ahead_in_programs_of_many(
     run, monkeypatch, driver, block_steps, programs
 ):
-    """Yet callbacks see every state, and patience ends the run in a block's middle."""
-    calls = []
+    """Yet callbacks see every state, and patience ends the run in a block's middle.
+
+    All blocks are of one length, since each length is compiled once more.
+    """
+    calls, lengths = [], set()
 
     def counting(function, **options):
         program = compiled(function, **options)
 
         def call(*arguments):
             calls.append(function.__name__)
+            lengths.update(arguments[3:] if function.__name__ == "run" else ())
             return program(*arguments)
 
         return call
@@ -374,6 +378,7 @@ def test_epochs_run_ahead_in_programs_of_many(
     settings |= {"eval_step": make_eval_step(eval_fn), "held_out": {"test": run[2]}}
     state, history = train(run, epochs=50, driver=driver, **settings)
     assert calls.count("run") == programs
+    assert len(lengths) == min(programs, 1)
     watched, stopped = train(
         run, epochs=50, driver=driver, watch=Watch("test/loss", patience=2), **settings
     )

@@ -11,7 +11,7 @@ from jaxtyping import Array, Float, Shaped
 
 from jaxdl.data.optional import import_optional
 
-BLOCK = 1024
+BLOCK = 512
 
 Image = Shaped[Array | np.ndarray, "*batch height width channels"]
 Resized = Shaped[Array | np.ndarray, "*batch new_height new_width channels"]
@@ -84,7 +84,7 @@ def resize_images(
 
     Pixel centres lie at half-integers, and shrinking is antialiased, as in
     `torch.nn.functional.interpolate(mode="bilinear", antialias=True)`. The device holds
-    1,024 images at a time, whatever their number.
+    512 images at a time, whatever their number.
 
     Raises:
         ValueError: `size` is below 1.
@@ -97,8 +97,12 @@ def resize_images(
     n, _, _, channels = images.shape
     resized = np.empty((n, size, size, channels), images.dtype)
     for start in range(0, n, BLOCK):
-        block = slice(start, start + BLOCK)
-        resized[block] = _resize_block(images[block], size)
+        block = images[start : start + BLOCK]
+        # Filled up: another number of images would be compiled once more.
+        missing = BLOCK - len(block)
+        filled = np.pad(block, [(0, missing), *[(0, 0)] * 3]) if missing else block
+        kept = np.asarray(_resize_block(filled, size))[: len(block)]
+        resized[start : start + BLOCK] = kept
     return resized
 
 

@@ -1,11 +1,10 @@
 """A table of vectors with PyTorch's default initialisation."""
 
-import jax
-import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Float, Int
 
 from jaxdl.functional.embedding import embedding
+from jaxdl.initializers import normal
 
 
 class Embedding(nn.Module):
@@ -26,7 +25,7 @@ class Embedding(nn.Module):
     def __call__(self, x: Int[Array, "*batch"]) -> Float[Array, "*batch features"]:
         def init(key):
             shape = self.num_embeddings, self.features
-            weight = jax.random.normal(key, shape, jnp.float32)
+            weight = normal()(key, shape)
             if self.padding_idx is None:
                 return weight
             return weight.at[self.padding_idx].set(0)
