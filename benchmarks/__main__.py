@@ -6,9 +6,9 @@
     python -m benchmarks.report --write         # what is there, into docs/
 
 Every side is checked to reach the losses of jaxdl's; then they take turns, each after
-a pause, since PyTorch's threads spin for a while after their work, and a first run for
-nothing, since a machine that rested is slow at first. Times are medians of turns,
-compilation apart; a ratio is the median of the turns' ratios.
+a pause, since PyTorch's threads spin for a while after their work, and after runs for
+nothing, since a machine that rested is slow at first. Times are medians of turns, each
+of 0.3 s at least, compilation apart; a ratio is the median of the turns' ratios.
 """
 
 import argparse

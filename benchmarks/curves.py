@@ -23,7 +23,6 @@ WHAT = {
     "depth": "perceptron of so many hidden layers of 128, batch 64",
     "members": "learning rates of softmax regression, batch 256",
 }
-PAUSE = 0.3
 
 
 def cases(axis: str, quick: bool) -> Iterator[tuple[int, Case]]:
@@ -60,8 +59,8 @@ def measure(settings: Settings) -> dict[str, Any]:
             begins = {side: builds[side]() for side in points}
             for begin in begins.values():
                 begin()()
-            pause = 0 if settings.quick else PAUSE
-            seconds = in_turns(begins, min(3, settings.turns), pause)
+            turns = min(3, settings.turns)
+            seconds = in_turns(begins, turns, quick=settings.quick)
             for side, times in seconds.items():
                 points[side].append(statistics.median(times) / case.steps)
             values.append(value)

@@ -44,7 +44,7 @@ def matrix(settings: Settings) -> dict[str, Any]:
     runs = {"jax": lambda: jax_run, "torch": lambda: torch_run}
     for begin in runs.values():
         begin()()
-    seconds = in_turns(runs, settings.turns, settings.pause)
+    seconds = in_turns(runs, settings.turns, quick=settings.quick)
     flops = 2 * size**3 * times
     rates = {name: flops / statistics.median(found) for name, found in seconds.items()}
     return {"size": size, "rates": rates}

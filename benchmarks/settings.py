@@ -3,6 +3,7 @@
 from typing import NamedTuple
 
 PAUSE = 0.5  # seconds: PyTorch's threads go on spinning after their work is done
+STEADY = 0.3  # seconds: a machine that rested is slow at first
 
 
 class Settings(NamedTuple):
@@ -11,7 +12,3 @@ class Settings(NamedTuple):
     fresh_turns: int = 2
     quick: bool = False
     torch_compile: bool = True
-
-    @property
-    def pause(self) -> float:
-        return 0 if self.quick else PAUSE

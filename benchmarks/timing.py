@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.settings import PAUSE
+from benchmarks.settings import PAUSE, STEADY
 
 ROOT = Path(__file__).parents[1]
 NO_CACHE = {"JAX_COMPILATION_CACHE_DIR": ""}
@@ -25,26 +25,36 @@ PACKAGES = ("jax", "jaxlib", "flax", "optax", "torch", "numpy")
 def in_turns(
     begins: Mapping[str, Callable[[], Callable[[], Any]]],
     turns: int,
-    pause: float = PAUSE,
+    *,
+    quick: bool = False,
 ) -> dict[str, list[float]]:
-    """Seconds of every turn of each; whose turn is first moves on.
+    """Seconds that a run of each took in every turn; whose turn is first moves on.
 
-    After the pause each runs once for nothing: a machine that rested is slow at first.
+    After a pause each runs for a while for nothing, and then for as long to be timed:
+    a machine that rested is slow at first. If `quick`, it is one run each.
     """
+    pause, steady = (0, 0) if quick else (PAUSE, STEADY)
     names = list(begins)
     seconds: dict[str, list[float]] = {name: [] for name in names}
     for turn in range(turns):
         for i in range(len(names)):
             name = names[(turn + i) % len(names)]
-            begin = begins[name]
-            run = begin()
             time.sleep(pause)
-            run()
-            run = begin()
-            start = time.perf_counter()
-            run()
-            seconds[name].append(time.perf_counter() - start)
+            mean_seconds(begins[name], steady)
+            seconds[name].append(mean_seconds(begins[name], steady))
     return seconds
+
+
+def mean_seconds(begin: Callable[[], Callable[[], Any]], least: float) -> float:
+    """Seconds of a run, of as many as take `least` together; one at least."""
+    total, runs = 0.0, 0
+    while not runs or total < least:
+        run = begin()
+        start = time.perf_counter()
+        run()
+        total += time.perf_counter() - start
+        runs += 1
+    return total / runs
 
 
 def ratio(others: Sequence[float], ours: Sequence[float]) -> dict[str, float]:

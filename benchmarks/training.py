@@ -70,7 +70,7 @@ def measure(case: Case, settings: Settings) -> dict[str, Any]:
         begins[side] = begin
         sides[side] = {"first": first, "difference": difference}
 
-    seconds = in_turns(begins, settings.turns, settings.pause)
+    seconds = in_turns(begins, settings.turns, quick=settings.quick)
     for side, times in seconds.items():
         median = statistics.median(times)
         sides[side] |= {"seconds": times, "median": median}

@@ -41,7 +41,9 @@ def main(config: Config = Config()) -> dict[str, float]:
     init_key, run_key = jax.random.split(jax.random.key(config.seed))
     images = load_images(config.dataset, config.data_dir, config.image_size)
 
-    model = Linear(len(images.class_names), kernel_init=normal(std=0.01), bias_init=zeros)
+    model = Linear(
+        len(images.class_names), kernel_init=normal(std=0.01), bias_init=zeros
+    )
     pixels = np.zeros((1, config.image_size**2), np.float32)
     params, _ = init_model(model, init_key, pixels)
     optimizer = optax.sgd(config.learning_rate)

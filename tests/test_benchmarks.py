@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+import time
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -108,10 +109,20 @@ def test_turns_start_with_each_side_once_and_time_the_second_of_two_runs():
         met.append(f"{name} begins")
         return lambda: met.append(name)
 
-    seconds = timing.in_turns({name: partial(begin, name) for name in "ab"}, 2, pause=0)
+    seconds = timing.in_turns(
+        {name: partial(begin, name) for name in "ab"}, 2, quick=True
+    )
     a, b = (2 * [f"{name} begins", name] for name in "ab")
     assert met == [*a, *b, *b, *a]
     assert [len(times) for times in seconds.values()] == [2, 2]
+
+
+def test_short_runs_are_timed_until_they_took_long_enough():
+    begun = []
+    begin = lambda: begun.append(1) or partial(time.sleep, 0.01)
+    seconds = timing.mean_seconds(begin, 0.05)
+    assert 0.01 <= seconds < 0.05
+    assert 2 <= len(begun) <= 5
 
 
 def test_operations_of_a_perceptron_are_those_of_its_products():
