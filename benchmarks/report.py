@@ -66,12 +66,15 @@ def machine(results: dict[str, Any]) -> str:
 def ratios(record: dict[str, Any]) -> list[str]:
     found = record["ratios"]
     cells = [spread(found.get(name)) for name in (FASTER, "torch.compile", "Flax")]
-    goals = record["goals"]
     met = [
-        f"{name} {goal['goal']:g}: {'met' if goal['met'] else '**missed**'}"
-        for name, goal in goals.items()
+        f"{name} {verdict(goal['goal'], goal['met'])}"
+        for name, goal in record["goals"].items()
     ]
     return [*cells, ", ".join(met) or "—"]
+
+
+def verdict(goal: float, met: bool) -> str:
+    return f"{goal:g}: {'met' if met else '**missed**'}"
 
 
 RATIO_HEAD = ("PyTorch / jaxdl", "torch.compile / jaxdl", "Flax / jaxdl", "goals")
@@ -102,10 +105,14 @@ def whole(results: dict[str, Any]) -> str:
     name, rows = "jaxdl, make_run", []
     for record in of_kind(results, "train"):
         if name in record["sides"]:
-            ratio = spread(record["ratios"][f"PyTorch / {name}"])
+            ratio = record["ratios"][f"PyTorch / {name}"]
             fit, whole = cell(record, "jaxdl"), cell(record, name)
-            rows.append([record["title"], record["epochs"], fit, whole, ratio])
-    head = ("case", "epochs", "`fit`", "`make_run`", "PyTorch / jaxdl's `make_run`")
+            goal = record["goals"][FASTER]["goal"]
+            met = verdict(goal, ratio["median"] >= goal)
+            cells = (record["epochs"], fit, whole, spread(ratio), met)
+            rows.append([record["title"], *cells])
+    head = ("case", "epochs", "`fit`", "`make_run`", "PyTorch / jaxdl's `make_run`",
+            "goal")  # fmt: skip
     return table(head, rows)
 
 

@@ -290,10 +290,11 @@ def _loss_first(names: Iterable[str]) -> list[str]:
 
 
 def _check_finite(losses: np.ndarray, epoch: int, first_step: int) -> None:
-    bad = np.flatnonzero(~np.isfinite(losses))
-    if len(bad):
+    finite = np.isfinite(losses)
+    if not finite.all():
+        bad = finite.argmin()
         raise FloatingPointError(
-            f"the loss is {losses[bad[0]]} at step {first_step + bad[0]} of the run, in"
+            f"the loss is {losses[bad]} at step {first_step + bad} of the run, in"
             f" epoch {epoch}: try a smaller learning rate, and look for labels out of"
             " range or inputs that are not finite"
         )
