@@ -10,7 +10,6 @@ from dataclasses import dataclass
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
 
 from jaxdl.classification import init_model
@@ -41,11 +40,9 @@ def main(config: Config = Config()) -> dict[str, float]:
     init_key, run_key = jax.random.split(jax.random.key(config.seed))
     images = load_images(config.dataset, config.data_dir, config.image_size)
 
-    model = Linear(
-        len(images.class_names), kernel_init=normal(std=0.01), bias_init=zeros
-    )
-    pixels = np.zeros((1, config.image_size**2), np.float32)
-    params, _ = init_model(model, init_key, pixels)
+    test, names = images.test, images.class_names
+    model = Linear(len(names), kernel_init=normal(std=0.01), bias_init=zeros)
+    params, _ = init_model(model, init_key, test["image"][:1].reshape(1, -1))
     optimizer = optax.sgd(config.learning_rate)
 
     @jax.jit
@@ -63,7 +60,6 @@ def main(config: Config = Config()) -> dict[str, float]:
         means = jax.tree.map(jnp.mean, eval_fn(params, model_state, batch))
         return means.pop("loss"), (model_state, means)
 
-    test, names = images.test, images.class_names
     if config.evaluate:
         logits_of = lambda params, model_state, images: predict(params, images)
         return evaluate_run(config.evaluate, logits_of, params, test, names)
