@@ -29,7 +29,7 @@ from jaxdl.training import (
 STEPS_A_REPORT = 100
 """steps between two updates of the progress bar"""
 BLOCKS = 20
-"""blocks of epochs that "auto" makes of a run, at most"""
+"""blocks of epochs of a run, at most; up to twice as many make blocks of one length"""
 BLOCK_STEPS = 1000
 """steps that it puts into a block at least: a few milliseconds of small steps"""
 BLOCK_NUMBERS = 2**24

@@ -294,3 +294,10 @@ def test_draws_are_those_of_jax_in_their_shape(shape):
         drawn = transform(lambda key: uniform(-2, 3)(key, shape))(KEY)
         expected = transform(lambda key: jax.random.uniform(key, shape, float, -2, 3))
         np.testing.assert_array_equal(drawn, expected(KEY))
+
+
+def test_large_arrays_are_drawn_in_their_shape():
+    """A row, sharded along a later axis, would be drawn whole on every device."""
+    drawn = lambda shape: str(jax.make_jaxpr(lambda key: normal()(key, shape))(KEY))
+    assert "reshape" in drawn((3, 4))
+    assert "reshape" not in drawn((1024, 1025))

@@ -98,8 +98,8 @@ def resize_images(
     resized = np.empty((n, size, size, channels), images.dtype)
     for start in range(0, n, BLOCK):
         block = images[start : start + BLOCK]
-        # Filled up: another number of images would be compiled once more.
-        missing = BLOCK - len(block)
+        # The last is filled up: another number of images would be compiled once more.
+        missing = min(BLOCK, n) - len(block)
         filled = np.pad(block, [(0, missing), *[(0, 0)] * 3]) if missing else block
         kept = np.asarray(_resize_block(filled, size))[: len(block)]
         resized[start : start + BLOCK] = kept

@@ -58,7 +58,8 @@ def check_values(
 
     Values cannot be looked at inside `jit`, `vmap` or `grad`. There the `within` that
     is returned has to be used: it costs nothing, and `checkify.checkify`, if it is
-    applied to the function, reports the same.
+    applied to the function, reports the same; where checks of the function's own fail
+    as well, it reports one of those.
     """
     if not values.size:
         return within
@@ -99,6 +100,7 @@ def _batch(arrays, axes, message):
 def _report(error, enabled_errors, within, values, message):
     """Checks as `checkify.debug_check` does, where `checkify` is at work."""
     jaxpr = jax.make_jaxpr(partial(_debug_check, message))(within, values)
+    enabled_errors &= checkify.user_checks  # the search for the first is no subject
     error, _ = checkify_jaxpr(jaxpr, enabled_errors, error, within, values)
     return error, within
 

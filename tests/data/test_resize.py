@@ -209,3 +209,17 @@ def test_pillow_is_not_installed(monkeypatch):
     monkeypatch.setitem(sys.modules, "PIL.Image", None)
     with pytest.raises(ImportError, match=r"resizing a NumPy image needs PIL\.Image"):
         resize(draw(4, 4, 1), 3)
+
+
+def test_few_images_are_not_filled_up(monkeypatch):
+    met = []
+    resize_module = sys.modules["jaxdl.data.resize"]
+    block = resize_module._resize_block
+    monkeypatch.setattr(
+        resize_module,
+        "_resize_block",
+        lambda images, size: met.append(len(images)) or block(images, size),
+    )
+    for n in (3, 512, 515):
+        assert resize_images(np.ones((n, 2, 2, 1), np.float32), 3).shape[0] == n
+    assert met == [3, 512, 512, 512]

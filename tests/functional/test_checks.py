@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from jax.experimental import checkify
 
+from jaxdl.functional import one_hot
 from jaxdl.functional.checks import check_floating, check_indices, check_values
 
 
@@ -99,3 +100,9 @@ def test_small_integers_do_not_wrap():
     check_indices("label", labels, 300)
     with pytest.raises(ValueError, match="156 at"):
         check_indices("label", labels, 100, ignore_index=-100)
+
+
+def test_all_checks_go_through_the_gradient_of_a_checkpoint():
+    f = jax.checkpoint(lambda x, i: (one_hot(i, 5) * x).sum())
+    check = checkify.checkify(jax.jit(jax.grad(f)), errors=checkify.all_checks)
+    assert "index 7" in check(jnp.ones((2, 5)), jnp.array([1, 7]))[0].get()
