@@ -1,19 +1,17 @@
 """What operations check of the arrays they are given."""
 
-from functools import partial
-
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.experimental import checkify
 from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 from jaxtyping import Array, Bool, Integer, Num
 
 try:  # JAX has no public way to let checkify look into a primitive
-    from jax._src.checkify import checkify_jaxpr, error_checks
+    from jax._src import checkify
+    from jax._src.checkify import error_checks, next_code
 except ImportError:  # there it sees no checks of this package
-    error_checks = {}
+    error_checks, next_code = {}, int
 
 
 def check_floating(**arrays: Array | None) -> None:
@@ -58,14 +56,13 @@ def check_values(
 
     Values cannot be looked at inside `jit`, `vmap` or `grad`. There the `within` that
     is returned has to be used: it costs nothing, and `checkify.checkify`, if it is
-    applied to the function, reports the same; where checks of the function's own fail
-    as well, it reports one of those.
+    applied to the function, reports the same.
     """
     if not values.size:
         return within
     if isinstance(within, jax.core.Tracer):
         message = name + " {value} lies outside of " + limits
-        return _checked.bind(within, values, message=message)
+        return _checked.bind(within, values, message=message, code=next_code())
     if not within.all():
         where = tuple(int(i) for i in np.argwhere(~within)[0])
         raise ValueError(f"{name} {values[where]} at {where} lies outside of {limits}")
@@ -73,19 +70,20 @@ def check_values(
 
 
 # `within`, unchanged. A `checkify.debug_check` by itself is an effect, and whatever has
-# one is called by JAX's slow path: 0.4 ms for each call of a compiled step.
+# one is called by JAX's slow path: 0.4 ms for each call of a compiled step. Of checks
+# that fail together checkify reports the one of the least code: the first written.
 _checked = Primitive("checked")
-_checked.def_impl(lambda within, values, message: within)
-_checked.def_abstract_eval(lambda within, values, message: within)
-mlir.register_lowering(_checked, lambda context, within, values, message: [within])
+_checked.def_impl(lambda within, values, **of_check: within)
+_checked.def_abstract_eval(lambda within, values, **of_check: within)
+mlir.register_lowering(_checked, lambda context, within, values, **of_check: [within])
 
 
-def _jvp(primals, tangents, message):
-    within = _checked.bind(*primals, message=message)
+def _jvp(primals, tangents, **of_check):
+    within = _checked.bind(*primals, **of_check)
     return within, ad.Zero(jax.typeof(within).to_tangent_aval())
 
 
-def _batch(arrays, axes, message):
+def _batch(arrays, axes, **of_check):
     pairs = list(zip(arrays, axes, strict=True))
     size = next(array.shape[axis] for array, axis in pairs if axis is not None)
     stacked = [
@@ -94,20 +92,20 @@ def _batch(arrays, axes, message):
         else jnp.moveaxis(array, axis, 0)
         for array, axis in pairs
     ]
-    return _checked.bind(*stacked, message=message), 0
+    return _checked.bind(*stacked, **of_check), 0
 
 
-def _report(error, enabled_errors, within, values, message):
-    """Checks as `checkify.debug_check` does, where `checkify` is at work."""
-    jaxpr = jax.make_jaxpr(partial(_debug_check, message))(within, values)
-    enabled_errors &= checkify.user_checks  # the search for the first is no subject
-    error, _ = checkify_jaxpr(jaxpr, enabled_errors, error, within, values)
-    return error, within
-
-
-def _debug_check(message, within, values):
+def _report(error, enabled_errors, within, values, message, code):
+    """Adds what `checkify.debug_check` would, where `checkify` is at work."""
+    if not enabled_errors & checkify.user_checks:
+        return error, within
     first = values.ravel()[jnp.argmin(within)]
-    checkify.debug_check(jnp.all(within), message, value=first)
+    found = checkify.FailedCheckError(checkify.get_traceback(), message, value=first)
+    payload, metadata = jax.tree.flatten(found)
+    error = checkify.update_error(
+        error, ~within.all(), code, {code: metadata}, payload, found.get_effect_type()
+    )
+    return error, within
 
 
 ad.primitive_jvps[_checked] = _jvp

@@ -106,3 +106,22 @@ def test_all_checks_go_through_the_gradient_of_a_checkpoint():
     f = jax.checkpoint(lambda x, i: (one_hot(i, 5) * x).sum())
     check = checkify.checkify(jax.jit(jax.grad(f)), errors=checkify.all_checks)
     assert "index 7" in check(jnp.ones((2, 5)), jnp.array([1, 7]))[0].get()
+
+
+@pytest.mark.parametrize("own", ["first", "last"])
+def test_of_checks_that_fail_together_the_first_is_reported(own):
+    """Among checks of one kind, of others, and those of the caller."""
+
+    def loss(x, label):
+        if own == "first":
+            checkify.check(x > 0, "x is negative")
+        within = check_indices("label", label, 3)
+        check_values("x", x, x > 2, "2..")
+        loss = jnp.where(within, x, jnp.nan)
+        checkify.check(jnp.isfinite(loss), "the loss is not finite")
+        return loss
+
+    message = {"first": "x is negative", "last": "label 7 lies outside of 0..2"}[own]
+    for f in (jax.jit(loss), jax.jit(jax.grad(loss))):
+        error = checkify.checkify(f)(jnp.float32(-1), jnp.int32(7))[0]
+        assert message in error.get()
