@@ -37,8 +37,8 @@ def linear(case: Case) -> dict[str, float]:
     x, outputs = images[: case.batch_size], 10 * case.members
     w, y = jnp.ones((x.shape[1], outputs)), jnp.ones((len(x), outputs))
     rows = lambda images, order, i: take(images, order[i % len(order)])
-    # With few outputs turned around, as jaxdl.functional.products does it.
-    of_weight = (lambda x, y, i: y.T @ x) if case.members == 1 else weight_gradient
+    # Turned around, as jaxdl.functional.products does it for a few outputs a member.
+    of_weight = lambda x, y, i: y.T @ x
     return {
         "rows taken from the data": per_step(rows, images, order),
         "product": per_step(product, x, w),

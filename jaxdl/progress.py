@@ -22,7 +22,9 @@ class Report(NamedTuple):
 
 
 @contextmanager
-def reporting(total: int, *, show: Show = True, name: str = "") -> Iterator[Report]:
+def reporting(
+    total: int, *, show: Show = True, name: str = "", unit: str = "steps"
+) -> Iterator[Report]:
     """Shows the progress of `total` steps: rate, time left, and the newest numbers.
 
     Where standard output is no terminal there is no bar and `line` prints. With
@@ -58,7 +60,7 @@ def reporting(total: int, *, show: Show = True, name: str = "") -> Iterator[Repo
 
         def advance(steps: int, text: str) -> None:
             speed = progress.tasks[0].speed
-            rate = f"{speed:.0f} steps/s  " if speed else ""
+            rate = f"{speed:.{0 if speed > 9 else 1}f} {unit}/s  " if speed else ""
             progress.update(task, advance=steps, description=before + text, rate=rate)
 
         write = lambda text: console.print(before + text, highlight=False, markup=False)

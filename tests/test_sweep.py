@@ -281,6 +281,20 @@ def assert_members_match(sweep, expected, **tolerance):
         np.testing.assert_allclose(measured, np.array(values), **tolerance)
 
 
+def test_a_terminal_sees_how_many_members_have_ended(rng, capsys, monkeypatch):
+    settings = {"width": [3, 4, 4], "learning_rate": 0.1}
+    run_search(rng, settings, static=["width"])
+    assert not capsys.readouterr().out
+    monkeypatch.setenv("FORCE_COLOR", "1")  # as a terminal, for rich
+    run_search(rng, settings, static=["width"])
+    said = capsys.readouterr().out
+    assert "100%" in said
+    assert "training" in said
+    assert said.endswith("\x1b[2K")  # the bar's line is erased
+    run_search(rng, settings, static=["width"], show=False)
+    assert not capsys.readouterr().out
+
+
 @pytest.mark.parametrize("seeds", [None, 2])
 def test_each_point_is_its_single_run_bit_for_bit(rng, seeds):
     settings = grid(learning_rate=[0.1, 0.5], momentum=[0.0, 0.9])

@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Key, PyTree
 
 from jaxdl.data.splits import Folds
+from jaxdl.progress import Show, reporting
 from jaxdl.sweep.members import How, run_members
 from jaxdl.sweep.results import Sweep, warn_of_failures
 from jaxdl.sweep.settings import as_points, by_static
@@ -38,6 +39,7 @@ def search(
     static: Sequence[str] = (),
     how: How = "auto",
     block_size: int | None = None,
+    show: Show = "bar",
 ) -> Sweep:
     """Trains every point on `data`, and measures it on each set of `held_out`.
 
@@ -56,6 +58,7 @@ def search(
       eval_step: sums of metrics over a masked batch, as of `make_eval_step`.
       how: whether members run at once or in turn, see `run_members`.
       block_size: how many members run at once, at most.
+      show: a bar on a terminal, which moves as programs end; or False.
 
     Returns:
       metrics by names such as "validation/loss", of shape (points, seeds).
@@ -75,7 +78,7 @@ def search(
     repeats = np.arange(key.shape[-1] if key.ndim else 1)
     examples = data, dict(held_out)
     return _sweep(
-        member, settings, examples, split, repeats, key, static, how, block_size
+        member, settings, examples, split, repeats, key, static, how, block_size, show
     )
 
 
@@ -91,6 +94,7 @@ def cross_validate(
     static: Sequence[str] = (),
     how: How = "auto",
     block_size: int | None = None,
+    show: Show = "bar",
 ) -> Sweep:
     """Trains every point on all folds but one, which is held out; measures it on both.
 
@@ -124,22 +128,23 @@ def cross_validate(
 
     member = _make_member(train, eval_step, eval_batch_size)
     repeats = train_rows, folds.validation
-    return _sweep(member, settings, data, split, repeats, key, static, how, block_size)
+    return _sweep(
+        member, settings, data, split, repeats, key, static, how, block_size, show
+    )
 
 
 def _sweep(
-    member, settings, data, split, repeats, key, static, how, block_size
+    member, settings, data, split, repeats, key, static, how, block_size, show
 ) -> Sweep:
     """Runs `member(settings, key, *split(data, repeat))` for all points and repeats."""
     points, n = as_points(settings)
     times = len(jax.tree.leaves(repeats)[0])
     check_keys(key, (), (times,), (n, times))
     keys = key.T if key.ndim == 2 else jnp.broadcast_to(key, (times,))
-    done: list[int] = []
-    parts = []
-    for constants, traced, rows in by_static(points, n, static):
+    groups = list(by_static(points, n, static))
 
-        def program(rows, traced, repeats, keys, data, constants=constants):
+    def started(constants, traced, rows):
+        def program(rows, traced, repeats, keys, data):
             def of_repeat(repeat):
                 repeat, keys = repeat
                 examples = split(data, repeat)
@@ -158,8 +163,18 @@ def _sweep(
                 of_repeat, (repeats, keys), how=how, block_size=repeats_at_once
             )
 
-        parts.append(compiled(program)(rows, traced, repeats, keys, data))
-        done.extend(rows)
+        return compiled(program)(rows, traced, repeats, keys, data)
+
+    parts: list[dict[str, Array]] = []
+    sizes = [0, *(len(rows) * times for *_, rows in groups)]
+    with reporting(n * times, show=show, unit="members") as report:
+        for size_before, group in zip(sizes, groups, strict=False):
+            parts.append(started(*group))  # compiled while the one before runs
+            jax.block_until_ready(parts[:-1])
+            report.advance(size_before, "training")
+        jax.block_until_ready(parts)
+        report.advance(sizes[-1], "training")
+    done = np.concatenate([rows for *_, rows in groups])
     order = np.argsort(done)
     metrics = jax.tree.map(
         lambda *values: np.concatenate(values, axis=1).swapaxes(0, 1)[order], *parts
