@@ -112,7 +112,7 @@ ALLOWED = {
     "devices": LEAVES,
     "graph": {"backend", "graph", "tensorboard"},
     "summary": {"summary", "graph", "training"},
-    "sweep": {"sweep", "training", "plots", "data", "metrics"},
+    "sweep": {"sweep", "training", "progress", "plots", "data", "metrics"},
     "sharding": {"params"},
     "torch_weights": {"torch_weights"},
     "zoo": {"zoo", "data", "initializers", "models", "params", "torch_weights"},

@@ -158,7 +158,9 @@ def _run(
     _check_weights(update, x, weights, directions)
     initial = _initial(update, x, weights, hx, batched)
     x, lengths = _without_padding(x, lengths, batched)
-    run = partial(run_blocks, _layer) if in_blocks(lengths) else _layer
+    initial = _as_loops_return(initial, x, weights)
+    whole = jax.typeof(_zero(initial[0])) == jax.typeof(jnp.zeros((), x.dtype))
+    run = partial(run_blocks, _layer) if whole and in_blocks(lengths) else _layer
 
     finals = []
     for i in range(0, len(weights), directions):
@@ -172,6 +174,25 @@ def _run(
     if not batched:
         return x[:, 0], tuple(array[:, 0] for array in last)
     return jnp.swapaxes(x, 0, 1) if swap else x, last
+
+
+def _as_loops_return(states, x, weights):
+    """Returns states of the type that those computed from x and the weights have.
+
+    Inside `jax.shard_map` the type tells whether an array differs among devices.
+    """
+    for array in jax.tree.leaves((x, weights, states)):
+        zero = _zero(array)
+        states = tuple(
+            state if jax.typeof(_zero(state)) == jax.typeof(zero) else state + zero
+            for state in states
+        )
+    return states
+
+
+def _zero(array):
+    """Returns a zero that differs among devices, to JAX, where the array does."""
+    return jnp.zeros_like(array, shape=(), dtype=array.dtype)
 
 
 def _layer(update: Update, operands, lengths):

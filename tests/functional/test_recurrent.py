@@ -11,12 +11,14 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from jax.experimental import checkify
+from jax.sharding import PartitionSpec as P
 
 from jaxdl.backend import as_defined
 from jaxdl.functional import recurrent_blocks
 from jaxdl.functional import recurrent_cells as cells
 from jaxdl.functional.recurrent import gru, lstm, rnn
 from jaxdl.functional.recurrent_cells import RecurrentWeights
+from jaxdl.sharding import make_mesh
 from tests.oracle import assert_agrees, assert_close, assert_trees_match, random
 
 HIDDEN = 3
@@ -291,6 +293,29 @@ def test_vmap_equals_a_loop(kind):
     single = jax.jit(gradient)
     singles = [single(*jax.tree.map(itemgetter(i), arguments)) for i in range(2)]
     jax.tree.map(assert_close, batched, jax.tree.map(lambda *a: jnp.stack(a), *singles))
+
+
+@pytest.mark.parametrize("padded", [False, True])
+@pytest.mark.parametrize("split", ["input", "weights"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_inside_shard_map_what_is_split_may_be_either(kind, split, padded):
+    """There JAX tells by type what differs among devices, were there one alone."""
+    (x, weights), lengths = problem(kind), LENGTHS if padded else None
+
+    def loss(weights, x):
+        results = flat(run(kind, x, weights, lengths=lengths, bidirectional=True))
+        return sum((result**2).sum() for result in results)
+
+    def total(weights, x):
+        return jax.lax.psum(loss(weights, x), "data")
+
+    specs = (P(), P("data")) if split == "input" else (P("data"), P())
+    gradient = jax.grad(total, argnums=(0, 1))
+    gradient = jax.shard_map(
+        gradient, mesh=make_mesh(), in_specs=specs, out_specs=specs
+    )
+    expected = jax.grad(loss, argnums=(0, 1))(weights, x)
+    assert_trees_match(jax.jit(gradient)(weights, x), expected)
 
 
 def test_inside_scan_and_forward_mode_agree_with_reverse_mode():
