@@ -31,7 +31,8 @@ def save(
 ) -> None:
     """Writes a pytree of arrays to a new directory: all of it or, on failure, nothing.
 
-    `note` is what JSON can hold, kept beside the arrays.
+    `note` is what JSON can hold, kept beside the arrays. Random keys are saved as their
+    numbers.
 
     Raises:
       ValueError: a leaf is no array of numbers, or an empty one; the message names it.
@@ -70,14 +71,14 @@ def load(directory: str | Path, like: PyTree) -> PyTree:
       ValueError: what is there is damaged, or differs from `like` in names, shapes or
         dtypes (float64 needs jax_enable_x64); the message lists every difference.
     """
-    return _to_jax(directory, _read(directory, lambda found: like).tree)
+    return _to_jax(directory, _read(directory, lambda found: like).tree, like)
 
 
 def load_any(directory: str | Path) -> Saved:
     """Reads whatever `save` wrote: dictionaries and lists of arrays, and the note.
 
-    Arrays are NumPy's, of the type that was saved. Tuples come back as lists and named
-    tuples as dictionaries. Raises as `load`.
+    Arrays are NumPy's, of the type that was saved; keys are their numbers. Tuples come
+    back as lists and named tuples as dictionaries. Raises as `load`.
     """
     return _read(directory, lambda found: found)
 
@@ -153,7 +154,10 @@ class Checkpoints:
         saved = self.newest(lambda found: {**found, **like})
         if saved is None:
             return None
-        wanted = {name: _to_jax(self.directory, saved.tree[name]) for name in like}
+        wanted = {
+            name: _to_jax(self.directory, saved.tree[name], part)
+            for name, part in like.items()
+        }
         return Saved(saved.tree | wanted, saved.note)
 
     def newest(self, as_wanted: Callable[[dict[str, Any]], PyTree]) -> Saved | None:
@@ -204,21 +208,40 @@ class DamagedError(ValueError):
 def _begin_save(path: Path, tree: PyTree, note: Mapping[str, Any]) -> Any:
     from orbax.checkpoint import v1 as ocp
 
-    for keys, leaf in jax.tree.leaves_with_path(tree):
-        _check_savable(jax.tree_util.keystr(keys), leaf)
-    tree = jax.tree.map(np.asarray, jax.device_get(tree))
+    check_savable(tree)
+    tree = jax.tree.map(np.asarray, jax.device_get(_numbers(tree)))
     about = {"note": dict(note), "digests": _digests(tree, note)}
     return ocp.save_async(path, tree, custom_metadata=about)
 
 
-def _check_savable(name: str, leaf: Any) -> None:
-    dtype = leaf.dtype if hasattr(leaf, "dtype") else np.asarray(leaf).dtype
-    if jnp.issubdtype(dtype, jax.dtypes.prng_key):
-        raise ValueError(f"{name} is a key: save jax.random.key_data of it")
-    if not (jnp.issubdtype(dtype, jnp.number) or jnp.issubdtype(dtype, jnp.bool_)):
-        raise ValueError(f"{name} has dtype {dtype}: only numbers can be saved")
-    if 0 in np.shape(leaf):
-        raise ValueError(f"{name} has shape {np.shape(leaf)}: there is nothing to save")
+def check_savable(tree: PyTree) -> None:
+    """Raises ValueError if a leaf is no array of numbers or keys, or an empty one."""
+    for path, leaf in jax.tree.leaves_with_path(tree):
+        name = jax.tree_util.keystr(path)
+        dtype = leaf.dtype if hasattr(leaf, "dtype") else np.asarray(leaf).dtype
+        kinds = jnp.number, jnp.bool_, jax.dtypes.prng_key
+        if not any(jnp.issubdtype(dtype, kind) for kind in kinds):
+            raise ValueError(f"{name} has dtype {dtype}: only numbers can be saved")
+        if 0 in np.shape(leaf):
+            shape = np.shape(leaf)
+            raise ValueError(f"{name} has shape {shape}: there is nothing to save")
+
+
+def _numbers(tree: PyTree) -> PyTree:
+    """Returns the tree with the numbers of its keys, or with their shapes and types."""
+
+    def of(leaf):
+        if not _is_key(leaf):
+            return leaf
+        if isinstance(leaf, jax.Array):
+            return jax.random.key_data(leaf)
+        return jax.eval_shape(jax.random.key_data, leaf)
+
+    return jax.tree.map(of, tree)
+
+
+def _is_key(leaf: Any) -> bool:
+    return hasattr(leaf, "dtype") and jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
 
 
 def _read(directory: str | Path, as_wanted: Callable[[Any], PyTree]) -> Saved:
@@ -233,7 +256,7 @@ def _read(directory: str | Path, as_wanted: Callable[[Any], PyTree]) -> Saved:
         about = metadata.custom_metadata or {}
         if metadata.metadata is None:
             raise ValueError("a file of it is damaged or missing")
-        like = as_wanted(metadata.metadata)
+        like = _numbers(as_wanted(metadata.metadata))
         differences = _differences(_leaves(metadata.metadata), _leaves(like))
         if not differences:
             target = jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), like)
@@ -248,13 +271,20 @@ def _read(directory: str | Path, as_wanted: Callable[[Any], PyTree]) -> Saved:
     return Saved(tree, note)
 
 
-def _to_jax(directory: str | Path, tree: PyTree) -> PyTree:
+def _to_jax(directory: str | Path, tree: PyTree, like: PyTree) -> PyTree:
     """Puts arrays on the default device; none may be cut, as float64 would be."""
     arrays = jax.tree.map(jnp.asarray, tree)
     differences = _differences(_leaves(arrays), _leaves(tree))
     if differences:
         raise ValueError("\n".join([f"{directory} does not fit:", *differences]))
-    return arrays
+
+    def as_like(array, leaf):
+        if not _is_key(leaf):
+            return array
+        kind = jax.random.key_impl(jnp.zeros((), leaf.dtype))
+        return jax.random.wrap_key_data(array, impl=kind)
+
+    return jax.tree.map(as_like, arrays, like)
 
 
 def _digests(tree: PyTree, note: Mapping[str, Any]) -> dict[str, str]:

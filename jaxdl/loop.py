@@ -136,14 +136,19 @@ def fit(
       ValueError: `epochs`, `steps` or `batch_size` below 1, both of the first two or
         none, `batch_size` above the number of examples, `held_out` without `eval_step`,
         empty or named "train", a state in the middle of an epoch or past the last, a
-        driver or a watched metric that does not exist, or a `checkpoint_dir` of
-        another run.
+        driver or a watched metric that does not exist, a `checkpoint_dir` of another
+        run or a state that cannot be saved there, or a `key` or `data` of other types.
       FloatingPointError: a loss that is NaN or infinite; the message tells the step.
         What was saved before stays.
       OSError: a checkpoint cannot be written.
     """
     held_out = {name: jax.device_put(part) for name, part in (held_out or {}).items()}
     _check_held_out(held_out, eval_step)
+    _check_key(key)
+    splits = ["train", *held_out]
+    if watch and not any(watch.metric.startswith(f"{split}/") for split in splits):
+        begin = " or ".join(f"{split}/" for split in splits)
+        raise ValueError(f"watch={watch.metric!r} does not begin with {begin}")
     batch_size, length = _sizes(data, batch_size, drop_last)
     last_step = _last_step(epochs, steps, length)
     epochs = -(-last_step // length)
@@ -159,6 +164,7 @@ def fit(
         saves = Saves(checkpoint_dir, settings, save_seconds)
     restored = saves.restore(state) if saves else None
     (state, records, met), unsaved = restored or (Progress(state, [], {}), 0)
+    records = [_in_order(record, splits) for record in records]
     done, position = divmod(int(state.step), length)
     if position and not restored:
         raise ValueError(f"step {state.step} is {position} steps into an epoch")
@@ -247,6 +253,12 @@ def _check_held_out(held_out: dict[str, PyTree], eval_step: EvalStep | None) -> 
         num_examples(examples)
 
 
+def _check_key(key: PRNGKeyArray) -> None:
+    kind = getattr(key, "dtype", int)
+    if not (kind == np.uint32 or jnp.issubdtype(kind, jax.dtypes.prng_key)):
+        raise ValueError(f"key={key!r} is no random key: jax.random.key makes them")
+
+
 def _nothing(state: TrainState, batch: PyTree, mask: Array) -> Metrics:
     return {}
 
@@ -275,6 +287,16 @@ def _record(measured: Mapping[str, Record]) -> Record:
         for split, values in measured.items()
         for name in _loss_first(values)
     }
+
+
+def _in_order(record: Record, splits: Sequence[str]) -> Record:
+    """Puts what was saved, by the alphabet, into the order of a record."""
+
+    def place(name):
+        split = max((s for s in splits if name.startswith(f"{s}/")), key=len)
+        return splits.index(split), name != f"{split}/loss", name
+
+    return {name: record[name] for name in sorted(record, key=place)}
 
 
 def _resumed(step: int, epoch: int, unsaved: int, ended: bool) -> str:

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import PRNGKeyArray, PyTree
 
-from jaxdl.checkpoint import Checkpoints, Saved
+from jaxdl.checkpoint import Checkpoints, Saved, check_savable
 from jaxdl.training import TrainState
 
 Record = dict[str, Any]
@@ -57,8 +57,9 @@ class Saves:
 
         Raises:
           ValueError: the run was saved with other settings, its state has another
-            structure, or no checkpoint can be read.
+            structure or cannot be saved, or no checkpoint can be read.
         """
+        check_savable(state)
         saved = self._latest.latest({"state": state})
         if saved is None:
             return None

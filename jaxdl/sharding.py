@@ -102,7 +102,8 @@ def shard_step(step: Callable, mesh: Mesh, specs: Specs | None = None) -> Callab
     It goes wherever the step goes: `compiled`, `make_epoch`, `fit`.
 
     Raises:
-      ValueError: from the step, as `shardings`; or the mesh has no axis "data".
+      ValueError: from the step, as `shardings`; or the mesh has no axis "data", or axes
+        of another type than AxisType.Auto.
     """
     rows = _batch_sharding(mesh)
     constrain = jax.lax.with_sharding_constraint
@@ -223,6 +224,11 @@ def run_on(device: jax.Device, function: Callable) -> Callable:
 
 
 def _batch_sharding(mesh: Mesh) -> NamedSharding:
+    if any(kind != AxisType.Auto for kind in mesh.axis_types):
+        raise ValueError(
+            f"the mesh has axes of types {mesh.axis_types}: shardings follow by"
+            " themselves along AxisType.Auto, as jaxdl.sharding.make_mesh makes them"
+        )
     if "data" not in mesh.axis_names:
         raise ValueError(f"the mesh has {mesh.axis_names}, and no axis 'data' for rows")
     return NamedSharding(mesh, PartitionSpec("data"))

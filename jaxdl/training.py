@@ -69,21 +69,38 @@ def make_train_step(
 
     Its key names the run, not the step: randomness is drawn from (key, state.step), so
     pass the same key every time, and a run resumed from a checkpoint repeats itself.
-    Its metrics are those of `loss_fn` and the loss, before the update.
+    Its metrics are those of `loss_fn` and the loss, before the update. An optimiser
+    that takes extra arguments, such as `optax.contrib.reduce_on_plateau`, gets the loss
+    as `value`.
+
+    Raises:
+      ValueError: `loss_fn` gives a model state of another structure than it was given.
     """
     value_and_grad = jax.value_and_grad(loss_fn, has_aux=True)
+    optimizer = optax.with_extra_args_support(optimizer)
 
     def train_step(state, batch, key):
         step_key = jax.random.fold_in(key, state.step)
         (loss, (model_state, metrics)), grads = value_and_grad(
             state.params, state.model_state, batch, step_key
         )
-        updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
+        _check_structure(model_state, state.model_state)
+        updates, opt_state = optimizer.update(
+            grads, state.opt_state, state.params, value=loss
+        )
         params = optax.apply_updates(state.params, updates)
         state = TrainState(state.step + 1, params, model_state, opt_state)
         return state, metrics | {"loss": loss}
 
     return train_step
+
+
+def _check_structure(found: PyTree, given: PyTree) -> None:
+    structures: list[Any] = [jax.tree.structure(tree) for tree in (found, given)]
+    if structures[0] != structures[1]:
+        raise ValueError(
+            "loss_fn gives a model state {}, and was given {}".format(*structures)
+        )
 
 
 def make_eval_step(
@@ -352,11 +369,23 @@ def take(data: PyTree, rows: Int[Array, "..."]) -> PyTree:
 
 
 def num_examples(data: PyTree) -> int:
-    """Returns the length of the leading axis that all arrays of `data` share."""
-    lengths = {
-        jax.tree_util.keystr(path, simple=True, separator="/"): len(x)
-        for path, x in jax.tree.leaves_with_path(data)
-    }
+    """Returns the length of the leading axis that all arrays of `data` share.
+
+    Raises:
+      ValueError: it is another for some, 0, or a leaf is no array with such an axis.
+    """
+    lengths = {}
+    for path, x in jax.tree.leaves_with_path(data):
+        name = jax.tree_util.keystr(path, simple=True, separator="/")
+        if (
+            not isinstance(x, np.ndarray | jax.Array | jax.ShapeDtypeStruct)
+            or not x.ndim
+        ):
+            raise ValueError(
+                f"{name or 'data'} holds a {type(x).__name__}: expected an array of"
+                " NumPy or JAX, with a leading axis of examples"
+            )
+        lengths[name] = len(x)
     if len(set(lengths.values())) != 1:
         raise ValueError(f"data must share one number of examples, got {lengths}")
     n = next(iter(lengths.values()))

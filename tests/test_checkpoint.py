@@ -266,7 +266,6 @@ def test_a_full_disk_leaves_the_checkpoint_before(small_disk):
     ("leaf", "message"),
     [
         ("a", r"\['b'\] has dtype <U1: only numbers can be saved"),
-        (jax.random.key(0), r"\['b'\] is a key: save jax.random.key_data of it"),
         (np.zeros((0, 3)), r"\['b'\] has shape \(0, 3\): there is nothing to save"),
     ],
 )
@@ -274,3 +273,20 @@ def test_what_cannot_be_saved_is_named(tmp_path, leaf, message):
     with pytest.raises(ValueError, match=message):
         checkpoint.save(tmp_path / "c", {"a": np.ones(2), "b": leaf})
     assert not (tmp_path / "c").exists()
+
+
+@pytest.mark.parametrize("kind", ["threefry2x32", "rbg"])
+def test_keys_come_back_as_keys(tmp_path, kind):
+    keys = jax.random.split(jax.random.key(3, impl=kind), 4)
+    tree = {"keys": keys, "x": jnp.ones(2)}
+    checkpoint.save(tmp_path / "c", tree)
+    for like in (tree, jax.eval_shape(lambda: tree)):
+        loaded = checkpoint.load(tmp_path / "c", like)
+        assert loaded["keys"].dtype == keys.dtype
+        assert_same_bits(
+            jax.random.normal(loaded["keys"][1]), jax.random.normal(keys[1])
+        )
+    numbers = checkpoint.load_any(tmp_path / "c").tree["keys"]
+    np.testing.assert_array_equal(numbers, jax.random.key_data(keys))
+    with pytest.raises(ValueError, match=r"keys: wanted uint32\[\d\], found uint32\[4"):
+        checkpoint.load(tmp_path / "c", tree | {"keys": keys[0]})

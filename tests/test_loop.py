@@ -3,6 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+import torch
 
 from jaxdl import feeds
 from jaxdl.checkpoint import Checkpoints
@@ -278,7 +279,12 @@ def test_patience_counts_epochs_that_are_no_better():
 @pytest.mark.parametrize(
     ("watch", "message"),
     [
-        (Watch("val/loss"), "'val/loss' is not among the metrics: train/loss"),
+        (Watch("val/loss"), "watch='val/loss' does not begin with train/"),
+        (Watch("train/los", "min"), "'train/los' is not among the metrics: train/loss"),
+        (
+            Watch("train/los"),
+            "not 'min' or 'max'; only of a metric that ends with 'loss'",
+        ),
         (
             Watch("train/loss", "least"),
             "goal='least' of 'train/loss' is not 'min' or 'max'",
@@ -313,8 +319,8 @@ def test_a_run_with_other_held_out_sets_is_refused(run, tmp_path):
 
 
 def test_a_metric_to_watch_is_looked_for_in_a_run_of_one_epoch(run):
-    with pytest.raises(ValueError, match="'val/loss' is not among the metrics"):
-        train(run, epochs=1, watch=Watch("val/loss"))
+    with pytest.raises(ValueError, match="'train/bad' is not among the metrics"):
+        train(run, epochs=1, watch=Watch("train/bad", "max"))
 
 
 def interrupt(at_epoch):
@@ -346,6 +352,69 @@ def test_a_run_goes_on_from_its_directory(run, tmp_path, driver, capsys):
     # More epochs than it had go on from its end.
     longer, _ = train(run, **settings | {"epochs": 7})
     assert_same_bits(longer, train(run, driver=driver, epochs=7)[0])
+
+
+def test_records_keep_their_order_when_a_run_goes_on(run, tmp_path):
+    two = lambda *arguments: {"a": (values := eval_fn(*arguments))["loss"]} | values
+    settings = {
+        "eval_step": make_eval_step(two),
+        "held_out": {"z": run[2], "a": run[2]},
+    }
+    settings |= {"checkpoint_dir": tmp_path}
+    names = ["train/loss", "train/error", "z/loss", "z/a", "a/loss", "a/a"]
+    for epochs in (2, 2, 3):
+        _, history = train(run, epochs=epochs, **settings)
+        assert [*history] == names
+
+
+def test_a_state_may_hold_random_keys(run, tmp_path):
+    data = run[2]
+    noise = optax.add_noise(0.1, 0.5, jax.random.key(1))
+    optimizer = optax.chain(noise, optax.sgd(0.1))
+    step = make_train_step(loss_fn, optimizer)
+
+    def trained(epochs, **settings):
+        state = init_state(run[0].params, optimizer)
+        return fit(
+            state, step, data, KEY, epochs=epochs, batch_size=4, show=False, **settings
+        )[0]
+
+    trained(2, checkpoint_dir=tmp_path)
+    resumed, whole = trained(5, checkpoint_dir=tmp_path), trained(5)
+    as_numbers = lambda state: jax.tree.map(
+        lambda x: (
+            jax.random.key_data(x)
+            if jnp.issubdtype(x.dtype, jax.dtypes.prng_key)
+            else x
+        ),
+        state,
+    )
+    assert_same_bits(as_numbers(resumed), as_numbers(whole))
+
+
+def test_a_state_that_cannot_be_saved_is_told_before_the_first_step(run, tmp_path):
+    state, _, data = run
+    state = state._replace(model_state={"empty": jnp.zeros((0, 3))})
+    with pytest.raises(ValueError, match=r"\['empty'\] has shape \(0, 3\)"):
+        fit(
+            state, lambda *_: pytest.fail("a step"), data, KEY,
+            epochs=1, batch_size=4, checkpoint_dir=tmp_path, driver="scan",
+        )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("data", "key", "message"),
+    [
+        ({"x": [1.0, 2.0]}, KEY, "x/0 holds a float: expected an array"),
+        ({"x": torch.ones(3)}, KEY, "x holds a Tensor: expected an array"),
+        (jnp.float32(1), KEY, "data holds a .*: expected an array"),
+        (None, 0, "key=0 is no random key: jax.random.key makes them"),
+    ],
+)
+def test_other_types_are_named(run, unchecked, data, key, message):
+    state, step, own = run
+    with pytest.raises(ValueError, match=message):
+        fit(state, step, own if data is None else data, key, epochs=1, batch_size=2)
 
 
 @pytest.mark.parametrize(

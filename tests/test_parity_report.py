@@ -198,7 +198,7 @@ FAULTS = {
         ("evaluation", "bn2"),
         "gelu: approximate 'tanh' in Flax, 'none' in PyTorch",
     ),
-    "LayerNorm eps": (
+    "LayerNorm or GroupNorm eps": (
         Net(norm_eps=1e-6),
         ("evaluation", "norm"),
         "norm: eps 1e-06 in Flax, 1e-05 in PyTorch",
@@ -280,7 +280,7 @@ def test_several_faults_are_all_named():
     report = compare(TorchNet(), net, IMAGES, flattened=FLATTENED)
     assert [cause.trap for cause in report.causes] == [
         "SAME padding at stride 2",
-        "LayerNorm eps",
+        "LayerNorm or GroupNorm eps",
         "batch-norm momentum",
         "biased running variance",
     ]

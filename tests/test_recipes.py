@@ -193,3 +193,17 @@ def test_checkpointed_layers_keep_less_and_compute_the_same(rng, x64):
         return sum(leaf.size for leaf in jax.tree.leaves(pullback))
 
     assert kept(remat) < kept(plain)
+
+
+def test_the_rate_falls_where_the_loss_stays(problem):
+    params, data = problem
+    plateau = optax.contrib.reduce_on_plateau(factor=0.5, patience=2, rtol=1e-4)
+    optimizer = optax.chain(sgd(0.0), plateau)
+    step = jax.jit(make_train_step(loss_fn, optimizer))
+    state = init_state(params, optimizer)
+    scales = []
+    for _ in range(9):
+        state, _ = step(state, data, KEY)
+        scales.append(float(state.opt_state[1].scale))
+    assert scales[0] == 1
+    assert scales[-1] == 0.5**4

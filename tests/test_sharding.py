@@ -24,6 +24,7 @@ from jaxdl.sharding import (
     run_on,
     shard_batch,
     shard_state,
+    shard_step,
     shardings,
     start_hosts,
 )
@@ -293,3 +294,9 @@ def test_a_host_that_is_alone_gives_up(tmp_path, index):
     assert host.returncode == -signal.SIGABRT
     assert "DEADLINE_EXCEEDED" in errors
     assert time.monotonic() - begun < 30
+
+
+def test_a_mesh_of_explicit_axes_is_named():
+    mesh = jax.make_mesh((1,), ("data",), devices=jax.devices()[:1])
+    with pytest.raises(ValueError, match=r"types \(Explicit,\): shardings follow by"):
+        shard_step(lambda state, batch, key: (state, {}), mesh)

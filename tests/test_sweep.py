@@ -281,6 +281,11 @@ def assert_members_match(sweep, expected, **tolerance):
         np.testing.assert_allclose(measured, np.array(values), **tolerance)
 
 
+def test_a_number_is_no_key(rng, unchecked):
+    with pytest.raises(ValueError, match="keys have to be those of"):
+        run_search(rng, key=0)
+
+
 def test_a_terminal_sees_how_many_members_have_ended(rng, capsys, monkeypatch):
     settings = {"width": [3, 4, 4], "learning_rate": 0.1}
     run_search(rng, settings, static=["width"])

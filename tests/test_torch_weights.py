@@ -596,3 +596,8 @@ def test_weights_are_written_under_a_name_that_tells_what_they_are(tmp_path, nam
     with pytest.raises(ValueError, match=r"is not named \.safetensors"):
         write_weights(tmp_path / name, {"a": np.ones(2)})
     assert not list(tmp_path.iterdir())
+
+
+def test_a_module_is_no_state_dict(unchecked):
+    with pytest.raises(ValueError, match="state_dict is a Linear: give what its"):
+        from_state_dict(torch.nn.Linear(2, 3), {"params": {}})

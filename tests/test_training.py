@@ -475,3 +475,13 @@ def test_a_plain_function_trains_through_the_same_step(rng, x64):
         w = w - 0.1 * 2 * x.T @ (x @ w) / 8
     np.testing.assert_allclose(state.params, w, **EXACT)
     assert state.model_state == 5
+
+
+def test_a_model_state_of_another_structure_is_named():
+    loss_fn = lambda params, model_state, batch, key: (params.sum(), ({}, {}))
+    optimizer = optax.sgd(0.1)
+    step = make_train_step(loss_fn, optimizer)
+    with pytest.raises(
+        ValueError, match=r"a model state PyTreeDef\(\{\}\), and was given"
+    ):
+        step(init_state(jnp.ones(2), optimizer), {}, jax.random.key(0))

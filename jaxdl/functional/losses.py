@@ -216,8 +216,10 @@ def _reduce_labelled(smoothed, log_p, target, weight, ignore_index, reduction):
     losses = jnp.where(counts, losses, 0)
     if reduction != "mean":
         return reduce_losses(losses, reduction)
-    weights = jnp.ones_like(losses) if weight is None else jnp.asarray(weight)[labels]
-    total = jnp.sum(jnp.where(counts, weights, 0))
+    # Half precision cannot count a segmented image's pixels.
+    wide = losses.astype(jnp.promote_types(losses.dtype, jnp.float32))
+    weights = jnp.ones_like(wide) if weight is None else jnp.asarray(weight)[labels]
+    total = jnp.sum(jnp.where(counts, weights.astype(wide.dtype), 0))
     if weight is not None:  # smoothed losses of labels that weigh nothing are no 0
         total = jnp.where(total == 0, jnp.nan, total)
-    return losses.sum() / total
+    return (wide.sum() / total).astype(losses.dtype)

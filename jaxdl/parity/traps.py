@@ -181,7 +181,7 @@ TRAPS = (
         [_setting("approximate", lambda old: "none" if old == "tanh" else "tanh")],
     ),
     Trap(
-        "LayerNorm eps",
+        "LayerNorm or GroupNorm eps",
         ("LayerNorm", "GroupNorm"),
         "PyTorch's default is 1e-5, flax.linen's 1e-6: give both sides the same",
         [_setting("eps", value) for value in (1e-6, 1e-5, 1e-12, 1e-3)],

@@ -75,7 +75,7 @@ def search(
         return data, {name: (part, _all(part)) for name, part in held_out.items()}
 
     member = _make_member(train, eval_step, eval_batch_size)
-    repeats = np.arange(key.shape[-1] if key.ndim else 1)
+    repeats = np.arange(np.shape(key)[-1] if np.ndim(key) else 1)
     examples = data, dict(held_out)
     return _sweep(
         member, settings, examples, split, repeats, key, static, how, block_size, show

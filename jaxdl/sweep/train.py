@@ -34,7 +34,7 @@ def is_finite(state: TrainState) -> Bool[Array, ""]:
 
 
 def check_keys(keys: Key[Array, "..."], *shapes: tuple[int, ...]) -> None:
-    if not jnp.issubdtype(keys.dtype, jax.dtypes.prng_key):
+    if not jnp.issubdtype(getattr(keys, "dtype", int), jax.dtypes.prng_key):
         raise ValueError("keys have to be those of jax.random.key, not raw numbers")
     if keys.shape not in shapes:
         expected = " or ".join(map(str, shapes))

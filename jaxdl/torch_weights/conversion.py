@@ -37,7 +37,8 @@ def from_state_dict(
     the statistics "mean" and "var" `running_mean` and `running_var`, and everything
     else has one name. Linear weights (O, I) become (I, O) kernels, convolutions
     (O, I, *k) become (*k, I, O), recurrent matrices are transposed. Transposed
-    convolutions are not known.
+    convolutions are not known: neither names nor shapes tell them from others, so those
+    of as many channels in as out load as if they were, and compute something else.
 
     Modules of other names are given by `rename`, from a Flax prefix to PyTorch's, the
     longest first: {"conv1": "0"} for an nn.Sequential, {"": "body"} for all.
@@ -56,10 +57,14 @@ def from_state_dict(
     Raises:
       MisfitError: a ValueError, with a table of all entries that are missing, unused or
         of another shape.
-      ValueError: `rename`, `flattened` or `ignore` names what is not there. Or a value
-        does not survive its type: a finite number becomes infinite, an integer another
-        or a fraction, or float64 is wanted without jax_enable_x64.
+      ValueError: `state_dict` is no mapping; `rename`, `flattened` or `ignore` names
+        what is not there; or a value does not survive its type: a finite number becomes
+        infinite, an integer another or a fraction, or float64 is wanted without
+        jax_enable_x64.
     """
+    if not isinstance(state_dict, Mapping):
+        kind = type(state_dict).__name__
+        raise ValueError(f"state_dict is a {kind}: give what its state_dict() returns")
     wanted = layouts(variables, rename, flattened)
     leaves, tree = jax.tree.flatten(variables)
     given = {

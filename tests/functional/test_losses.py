@@ -414,3 +414,15 @@ def test_robust_losses_of_what_is_not_finite_equal_torch(loss, width, error):
     )(jnp.array([error]))
     np.testing.assert_array_equal(value, expected.item())
     np.testing.assert_array_equal(gradient, x.grad)
+
+
+@pytest.mark.parametrize("weight", [None, 2.0])
+@pytest.mark.parametrize("dtype", [jnp.float16, jnp.bfloat16])
+def test_half_precision_counts_many_labels(dtype, weight):
+    """float16 ends at 65504, and 100,000 labels have losses of 1.4 each."""
+    logits, labels = jnp.zeros((100_000, 4), dtype), jnp.zeros(100_000, jnp.int32)
+    weight = None if weight is None else jnp.full(4, weight, dtype)
+    loss, gradient = jax.value_and_grad(cross_entropy)(logits, labels, weight)
+    assert loss.dtype == dtype
+    assert loss == dtype(np.log(4))
+    assert (gradient != 0).all()
