@@ -71,7 +71,7 @@ def load(directory: str | Path, like: PyTree) -> PyTree:
       ValueError: what is there is damaged, or differs from `like` in names, shapes or
         dtypes (float64 needs jax_enable_x64); the message lists every difference.
     """
-    return _to_jax(directory, _read(directory, lambda found: like).tree, like)
+    return to_jax(directory, _read(directory, lambda found: like).tree, like)
 
 
 def load_any(directory: str | Path) -> Saved:
@@ -155,7 +155,7 @@ class Checkpoints:
         if saved is None:
             return None
         wanted = {
-            name: _to_jax(self.directory, saved.tree[name], part)
+            name: to_jax(self.directory, saved.tree[name], part)
             for name, part in like.items()
         }
         return Saved(saved.tree | wanted, saved.note)
@@ -271,8 +271,11 @@ def _read(directory: str | Path, as_wanted: Callable[[Any], PyTree]) -> Saved:
     return Saved(tree, note)
 
 
-def _to_jax(directory: str | Path, tree: PyTree, like: PyTree) -> PyTree:
-    """Puts arrays on the default device; none may be cut, as float64 would be."""
+def to_jax(directory: str | Path, tree: PyTree, like: PyTree) -> PyTree:
+    """Puts arrays on the default device, and makes keys where `like` has them.
+
+    Raises ValueError for an array that JAX would cut, as float64 without x64.
+    """
     arrays = jax.tree.map(jnp.asarray, tree)
     differences = _differences(_leaves(arrays), _leaves(tree))
     if differences:

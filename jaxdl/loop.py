@@ -142,9 +142,13 @@ def fit(
         What was saved before stays.
       OSError: a checkpoint cannot be written.
     """
-    held_out = {name: jax.device_put(part) for name, part in (held_out or {}).items()}
+    held_out = dict(held_out or {})
     _check_held_out(held_out, eval_step)
+    for examples in (data, *held_out.values()):
+        if not isinstance(examples, BatchStream):
+            _check_arrays(examples)
     _check_key(key)
+    held_out = {name: jax.device_put(part) for name, part in held_out.items()}
     splits = ["train", *held_out]
     if watch and not any(watch.metric.startswith(f"{split}/") for split in splits):
         begin = " or ".join(f"{split}/" for split in splits)
@@ -251,6 +255,16 @@ def _check_held_out(held_out: dict[str, PyTree], eval_step: EvalStep | None) -> 
         raise ValueError("held_out cannot hold a set named 'train'")
     for examples in held_out.values():
         num_examples(examples)
+
+
+def _check_arrays(examples: PyTree) -> None:
+    for path, leaf in jax.tree.leaves_with_path(examples):
+        if not isinstance(leaf, np.ndarray | jax.Array):
+            name = jax.tree_util.keystr(path, simple=True, separator="/")
+            raise ValueError(
+                f"{name or 'data'} is a {type(leaf).__name__}: expected an array of"
+                " NumPy or JAX"
+            )
 
 
 def _check_key(key: PRNGKeyArray) -> None:

@@ -85,7 +85,7 @@ def goal_of(metric: str, goal: Literal["min", "max"] | None) -> Literal["min", "
     if goal is None and metric.endswith("loss"):
         return "min"
     if goal not in ("min", "max"):
-        only = "; only of a metric that ends with 'loss' it is known"
+        only = "; it may be left out for a metric that ends with 'loss'"
         said = f"goal={goal!r} of {metric!r} is not 'min' or 'max'"
         raise ValueError(said + (only if goal is None else ""))
     return goal

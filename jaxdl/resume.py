@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import PRNGKeyArray, PyTree
 
-from jaxdl.checkpoint import Checkpoints, Saved, check_savable
+from jaxdl.checkpoint import Checkpoints, Saved, check_savable, to_jax
 from jaxdl.training import TrainState
 
 Record = dict[str, Any]
@@ -162,9 +162,12 @@ def load_trained(
     for kind in ("best", "latest"):
         saved = Checkpoints(Path(directory) / kind).newest(as_wanted)
         if saved is not None:
-            state = jax.tree.map(jnp.asarray, saved.tree["state"])
-            step = int(state["step"])
-            return Trained(state["params"], state.get("model_state", ()), step)
+            state = {"model_state": (), **saved.tree["state"]}
+            model_state = to_jax(
+                directory, state["model_state"], model_state or state["model_state"]
+            )
+            found_params = to_jax(directory, state["params"], params)
+            return Trained(found_params, model_state, int(state["step"]))
     raise FileNotFoundError(f"{directory} holds no state of a run")
 
 

@@ -16,6 +16,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 from jaxtyping import PyTree
@@ -105,6 +106,11 @@ def shard_step(step: Callable, mesh: Mesh, specs: Specs | None = None) -> Callab
       ValueError: from the step, as `shardings`; or the mesh has no axis "data", or axes
         of another type than AxisType.Auto.
     """
+    if any(kind != AxisType.Auto for kind in mesh.axis_types):
+        raise ValueError(
+            f"the mesh has axes of types {mesh.axis_types}: shardings follow by"
+            " themselves along AxisType.Auto, as jaxdl.sharding.make_mesh makes them"
+        )
     rows = _batch_sharding(mesh)
     constrain = jax.lax.with_sharding_constraint
 
@@ -175,11 +181,16 @@ def shardings(tree: PyTree, mesh: Mesh, specs: Specs | None = None) -> PyTree:
 def gather(tree: PyTree) -> PyTree:
     """Returns every array whole, as NumPy's; all hosts must call it together.
 
+    Keys stay JAX's.
+
     So `checkpoint.save(directory, gather(state))`, called by all of them, writes what
     any number of devices can load.
     """
 
     def whole(x):
+        if isinstance(x, jax.Array) and jnp.issubdtype(x.dtype, jax.dtypes.prng_key):
+            numbers = whole(jax.random.key_data(x))
+            return jax.random.wrap_key_data(numbers, impl=jax.random.key_impl(x))
         if isinstance(x, jax.Array) and not (
             x.is_fully_addressable or x.is_fully_replicated
         ):
@@ -224,11 +235,6 @@ def run_on(device: jax.Device, function: Callable) -> Callable:
 
 
 def _batch_sharding(mesh: Mesh) -> NamedSharding:
-    if any(kind != AxisType.Auto for kind in mesh.axis_types):
-        raise ValueError(
-            f"the mesh has axes of types {mesh.axis_types}: shardings follow by"
-            " themselves along AxisType.Auto, as jaxdl.sharding.make_mesh makes them"
-        )
     if "data" not in mesh.axis_names:
         raise ValueError(f"the mesh has {mesh.axis_names}, and no axis 'data' for rows")
     return NamedSharding(mesh, PartitionSpec("data"))

@@ -74,7 +74,7 @@ def make_train_step(
     as `value`.
 
     Raises:
-      ValueError: `loss_fn` gives a model state of another structure than it was given.
+      ValueError: `loss_fn` gives a model state of other entries than it was given.
     """
     value_and_grad = jax.value_and_grad(loss_fn, has_aux=True)
     optimizer = optax.with_extra_args_support(optimizer)
@@ -84,10 +84,14 @@ def make_train_step(
         (loss, (model_state, metrics)), grads = value_and_grad(
             state.params, state.model_state, batch, step_key
         )
-        _check_structure(model_state, state.model_state)
-        updates, opt_state = optimizer.update(
-            grads, state.opt_state, state.params, value=loss
-        )
+        model_state = _as_given(model_state, state.model_state)
+        arguments = grads, state.opt_state, state.params
+        try:
+            updates, opt_state = optimizer.update(*arguments, value=loss)
+        except TypeError as error:  # sam takes other extra arguments, and not this one
+            if "unexpected keyword argument 'value'" not in str(error):
+                raise
+            updates, opt_state = optimizer.update(*arguments)
         params = optax.apply_updates(state.params, updates)
         state = TrainState(state.step + 1, params, model_state, opt_state)
         return state, metrics | {"loss": loss}
@@ -95,12 +99,28 @@ def make_train_step(
     return train_step
 
 
-def _check_structure(found: PyTree, given: PyTree) -> None:
-    structures: list[Any] = [jax.tree.structure(tree) for tree in (found, given)]
-    if structures[0] != structures[1]:
-        raise ValueError(
-            "loss_fn gives a model state {}, and was given {}".format(*structures)
+def _as_given(found: PyTree, given: PyTree) -> PyTree:
+    """Returns `found` in the containers of `given`: a dictionary may have been frozen.
+
+    A scan takes no state of another structure than it gives.
+    """
+    entries = [
+        [
+            jax.tree_util.keystr(path, simple=True, separator="/")
+            for path, _ in jax.tree.leaves_with_path(tree)
+        ]
+        for tree in (found, given)
+    ]
+    if entries[0] != entries[1]:
+        new, missing = (
+            ", ".join(name for name in entries[i] if name not in entries[1 - i])
+            for i in (0, 1)
         )
+        raise ValueError(
+            "loss_fn has to return the model state with the entries that it was given;"
+            f" missing: {missing or 'none'}; new: {new or 'none'}"
+        )
+    return jax.tree.unflatten(jax.tree.structure(given), jax.tree.leaves(found))
 
 
 def make_eval_step(
@@ -372,19 +392,13 @@ def num_examples(data: PyTree) -> int:
     """Returns the length of the leading axis that all arrays of `data` share.
 
     Raises:
-      ValueError: it is another for some, 0, or a leaf is no array with such an axis.
+      ValueError: it is another for some, 0, or a leaf has no axes.
     """
     lengths = {}
     for path, x in jax.tree.leaves_with_path(data):
-        name = jax.tree_util.keystr(path, simple=True, separator="/")
-        if (
-            not isinstance(x, np.ndarray | jax.Array | jax.ShapeDtypeStruct)
-            or not x.ndim
-        ):
-            raise ValueError(
-                f"{name or 'data'} holds a {type(x).__name__}: expected an array of"
-                " NumPy or JAX, with a leading axis of examples"
-            )
+        name = jax.tree_util.keystr(path, simple=True, separator="/") or "data"
+        if not np.ndim(x):
+            raise ValueError(f"{name} is a single value: expected an array of examples")
         lengths[name] = len(x)
     if len(set(lengths.values())) != 1:
         raise ValueError(f"data must share one number of examples, got {lengths}")

@@ -66,6 +66,22 @@ def test_the_last_state_where_none_was_watched_for(data, tmp_path):
     assert_same_bits(trained.params, kept[-1].params)
 
 
+def test_keys_of_a_model_state_come_back_as_keys(tmp_path):
+    state = {"key": jax.random.key(7, impl="rbg"), "count": jnp.int32(3)}
+    optimizer = optax.sgd(0.1)
+    step = make_train_step(lambda params, *_: (params**2, (state, {})), optimizer)
+    start = init_state(jnp.float32(1), optimizer, state)
+    fit(
+        start, step, {"x": np.ones(3)}, KEY,
+        epochs=1, batch_size=3, checkpoint_dir=tmp_path, show=False,
+    )  # fmt: skip
+    found = load_trained(tmp_path, jnp.float32(0), state).model_state
+    assert_same_bits(
+        jax.random.normal(found["key"], 3), jax.random.normal(state["key"], 3)
+    )
+    assert found["count"] == 3
+
+
 def test_other_parameters_are_refused_in_a_table(data, tmp_path):
     train(data, tmp_path, Linear(2))
     logits_of, _, _ = classification(Linear(5))

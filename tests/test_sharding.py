@@ -300,3 +300,10 @@ def test_a_mesh_of_explicit_axes_is_named():
     mesh = jax.make_mesh((1,), ("data",), devices=jax.devices()[:1])
     with pytest.raises(ValueError, match=r"types \(Explicit,\): shardings follow by"):
         shard_step(lambda state, batch, key: (state, {}), mesh)
+
+
+def test_keys_are_gathered_and_stay_keys():
+    keys = jax.random.split(jax.random.key(0), 2)
+    found = gather({"keys": keys, "x": jnp.ones(2)})
+    assert isinstance(found["x"], np.ndarray)
+    assert (jax.random.key_data(found["keys"]) == jax.random.key_data(keys)).all()

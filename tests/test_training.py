@@ -6,6 +6,7 @@ import pytest
 import torch
 from flax import linen as nn
 from flax import nnx
+from flax.core import freeze
 from jax import lax
 
 from jaxdl import training
@@ -477,11 +478,47 @@ def test_a_plain_function_trains_through_the_same_step(rng, x64):
     assert state.model_state == 5
 
 
-def test_a_model_state_of_another_structure_is_named():
-    loss_fn = lambda params, model_state, batch, key: (params.sum(), ({}, {}))
+def test_a_model_state_of_other_entries_is_named():
     optimizer = optax.sgd(0.1)
-    step = make_train_step(loss_fn, optimizer)
-    with pytest.raises(
-        ValueError, match=r"a model state PyTreeDef\(\{\}\), and was given"
-    ):
-        step(init_state(jnp.ones(2), optimizer), {}, jax.random.key(0))
+    state = init_state(jnp.ones(2), optimizer, {"mean": jnp.float32(1)})
+
+    def step_giving(model_state):
+        loss_fn = lambda params, *_: (params.sum(), (model_state, {}))
+        return make_train_step(loss_fn, optimizer)
+
+    with pytest.raises(ValueError, match="missing: mean; new: none"):
+        step_giving({})(state, {}, jax.random.key(0))
+    with pytest.raises(ValueError, match="missing: mean; new: var"):
+        step_giving({"var": jnp.float32(1)})(state, {}, jax.random.key(0))
+
+
+@pytest.mark.parametrize(
+    ("given", "found"),
+    [
+        (freeze({"a": {"b": 1.0}}), {"a": {"b": 2.0}}),
+        ((), {}),
+        ((1.0, 2.0), [2.0, 1.0]),
+    ],
+)
+def test_a_model_state_may_come_back_in_other_containers(given, found):
+    optimizer = optax.sgd(0.1)
+    given, found = (jax.tree.map(jnp.float32, tree) for tree in (given, found))
+    step = make_train_step(lambda params, *_: (params.sum(), (found, {})), optimizer)
+    state = init_state(jnp.ones(2), optimizer, given)
+    state, _ = jax.lax.scan(
+        lambda state, _: step(state, {}, jax.random.key(0)), state, length=2
+    )
+    assert jax.tree.structure(state.model_state) == jax.tree.structure(given)
+    assert jax.tree.leaves(state.model_state) == jax.tree.leaves(found)
+
+
+def test_optimisers_that_take_other_extra_arguments_train():
+    adversary = optax.chain(optax.contrib.normalize(), optax.sgd(0.05))
+    sam = optax.contrib.sam(optax.sgd(0.1), adversary)
+    optimizer = optax.chain(optax.clip(1.0), sam)
+    loss_fn = lambda params, model_state, *_: ((params**2).sum(), (model_state, {}))
+    step = jax.jit(make_train_step(loss_fn, optimizer))
+    state = init_state(jnp.ones(2), optimizer)
+    for _ in range(20):
+        state, metrics = step(state, {}, jax.random.key(0))
+    assert metrics["loss"] < 1

@@ -71,7 +71,7 @@ def check_values(
 
 # `within`, unchanged. A `checkify.debug_check` by itself is an effect, and whatever has
 # one is called by JAX's slow path: 0.4 ms for each call of a compiled step. Of checks
-# that fail together checkify reports the one of the least code: the first written.
+# that fail together checkify reports the one of the least code: the first traced.
 _checked = Primitive("checked")
 _checked.def_impl(lambda within, values, **of_check: within)
 _checked.def_abstract_eval(lambda within, values, **of_check: within)

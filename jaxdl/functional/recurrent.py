@@ -158,16 +158,18 @@ def _run(
     _check_weights(update, x, weights, directions)
     initial = _initial(update, x, weights, hx, batched)
     x, lengths = _without_padding(x, lengths, batched)
-    initial = _as_loops_return(initial, x, weights)
-    whole = jax.typeof(_zero(initial[0])) == jax.typeof(jnp.zeros((), x.dtype))
-    run = partial(run_blocks, _layer) if whole and in_blocks(lengths) else _layer
 
     finals = []
     for i in range(0, len(weights), directions):
         x = drop_between(x, i // directions) if i else x
-        states = [tuple(array[i + j] for array in initial) for j in range(directions)]
-        operands = x, list(weights[i : i + directions]), states
-        x, last = run(update, operands, lengths)
+        each = list(weights[i : i + directions])
+        states = [
+            _as_loops_return(tuple(array[i + j] for array in initial), x, each)
+            for j in range(directions)
+        ]
+        whole = jax.typeof(_zero(states[0][0])) == jax.typeof(jnp.zeros((), x.dtype))
+        run = partial(run_blocks, _layer) if whole and in_blocks(lengths) else _layer
+        x, last = run(update, (x, each, states), lengths)
         finals += last
 
     last = tuple(map(jnp.stack, zip(*finals, strict=True)))
@@ -192,7 +194,7 @@ def _as_loops_return(states, x, weights):
 
 def _zero(array):
     """Returns a zero that differs among devices, to JAX, where the array does."""
-    return jnp.zeros_like(array, shape=(), dtype=array.dtype)
+    return jnp.zeros_like(array, shape=(), dtype=jnp.result_type(array))
 
 
 def _layer(update: Update, operands, lengths):

@@ -318,6 +318,23 @@ def test_inside_shard_map_what_is_split_may_be_either(kind, split, padded):
     assert_trees_match(jax.jit(gradient)(weights, x), expected)
 
 
+def test_inside_shard_map_dropout_may_differ_among_devices():
+    x, weights = problem()
+
+    def output(key):
+        key = jax.random.fold_in(key, jax.lax.axis_index("data"))
+        settings = {"bidirectional": True, "dropout": 0.5, "train": True}
+        return gru(x, weights, lengths=LENGTHS, key=key, **settings)[0]
+
+    key = jax.random.key(0)
+    output = jax.shard_map(output, mesh=make_mesh(), in_specs=P(), out_specs=P("data"))
+    alone = gru(
+        x, weights, lengths=LENGTHS, bidirectional=True,
+        dropout=0.5, train=True, key=jax.random.fold_in(key, 0),
+    )[0]  # fmt: skip
+    assert_close(output(key), alone)
+
+
 def test_inside_scan_and_forward_mode_agree_with_reverse_mode():
     x, weights = problem(layers=1)
 
