@@ -162,12 +162,14 @@ def load_trained(
     for kind in ("best", "latest"):
         saved = Checkpoints(Path(directory) / kind).newest(as_wanted)
         if saved is not None:
-            state = {"model_state": (), **saved.tree["state"]}
-            model_state = to_jax(
-                directory, state["model_state"], model_state or state["model_state"]
+            found = {"model_state": (), **saved.tree["state"]}
+            if not jax.tree.leaves(model_state):
+                model_state = found["model_state"]
+            return Trained(
+                to_jax(directory, found["params"], params),
+                to_jax(directory, found["model_state"], model_state),
+                int(found["step"]),
             )
-            found_params = to_jax(directory, state["params"], params)
-            return Trained(found_params, model_state, int(state["step"]))
     raise FileNotFoundError(f"{directory} holds no state of a run")
 
 

@@ -66,20 +66,30 @@ def test_the_last_state_where_none_was_watched_for(data, tmp_path):
     assert_same_bits(trained.params, kept[-1].params)
 
 
-def test_keys_of_a_model_state_come_back_as_keys(tmp_path):
-    state = {"key": jax.random.key(7, impl="rbg"), "count": jnp.int32(3)}
+@pytest.mark.parametrize(
+    "model_state",
+    [{"key": jax.random.key(7, impl="rbg"), "count": jnp.int32(3)}, jnp.arange(3)],
+)
+def test_any_model_state_comes_back(tmp_path, model_state):
+    """Keys as keys, and an array without a container, which has no truth value."""
     optimizer = optax.sgd(0.1)
-    step = make_train_step(lambda params, *_: (params**2, (state, {})), optimizer)
-    start = init_state(jnp.float32(1), optimizer, state)
+    loss_fn = lambda params, model_state, *_: (params**2, (model_state, {}))
     fit(
-        start, step, {"x": np.ones(3)}, KEY,
+        init_state(jnp.float32(1), optimizer, model_state),
+        make_train_step(loss_fn, optimizer), {"x": np.ones(3)}, KEY,
         epochs=1, batch_size=3, checkpoint_dir=tmp_path, show=False,
     )  # fmt: skip
-    found = load_trained(tmp_path, jnp.float32(0), state).model_state
-    assert_same_bits(
-        jax.random.normal(found["key"], 3), jax.random.normal(state["key"], 3)
+    found = load_trained(tmp_path, jnp.float32(0), model_state).model_state
+    as_numbers = lambda x: (
+        jax.random.key_data(x) if jnp.issubdtype(x.dtype, jax.dtypes.prng_key) else x
     )
-    assert found["count"] == 3
+    same = jax.tree.map(lambda x, y: x.dtype == y.dtype, found, model_state)
+    assert jax.tree.all(same)
+    found, model_state = (jax.tree.map(as_numbers, t) for t in (found, model_state))
+    assert_same_bits(found, model_state)
+    assert jax.tree.structure(
+        load_trained(tmp_path, jnp.float32(0)).model_state
+    ) == jax.tree.structure(model_state)
 
 
 def test_other_parameters_are_refused_in_a_table(data, tmp_path):
