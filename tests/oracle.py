@@ -72,12 +72,23 @@ def assert_trees_match(actual, expected, **tolerance):
 
 
 def assert_same_bits(actual, expected):
+    """Compares trees of arrays; keys by their kind and their numbers."""
     assert jax.tree.structure(actual) == jax.tree.structure(expected)
     jax.tree.map(
-        lambda a, b: np.testing.assert_array_equal(np.asarray(a), np.asarray(b)),
+        lambda a, b: np.testing.assert_array_equal(*map(_numbers, (a, b))),
         actual,
         expected,
     )
+    kinds = lambda tree: [leaf.dtype for leaf in jax.tree.leaves(tree) if _is_key(leaf)]
+    assert kinds(actual) == kinds(expected)
+
+
+def _numbers(leaf):
+    return np.asarray(jax.random.key_data(leaf) if _is_key(leaf) else leaf)
+
+
+def _is_key(leaf):
+    return jax.numpy.issubdtype(getattr(leaf, "dtype", int), jax.dtypes.prng_key)
 
 
 def randomised(rng, params):

@@ -380,16 +380,7 @@ def test_a_state_may_hold_random_keys(run, tmp_path):
         )[0]
 
     trained(2, checkpoint_dir=tmp_path)
-    resumed, whole = trained(5, checkpoint_dir=tmp_path), trained(5)
-    as_numbers = lambda state: jax.tree.map(
-        lambda x: (
-            jax.random.key_data(x)
-            if jnp.issubdtype(x.dtype, jax.dtypes.prng_key)
-            else x
-        ),
-        state,
-    )
-    assert_same_bits(as_numbers(resumed), as_numbers(whole))
+    assert_same_bits(trained(5, checkpoint_dir=tmp_path), trained(5))
 
 
 def test_a_state_that_cannot_be_saved_is_told_before_the_first_step(run, tmp_path):
