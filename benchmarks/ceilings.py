@@ -15,7 +15,7 @@ from jax import lax
 
 from benchmarks.cases import BY_NAME, Case
 from benchmarks.settings import Settings
-from jaxdl.functional.recurrent_blocks import block_size, positions_at_once
+from jaxdl.functional.recurrent_packed import loop_lanes
 from jaxdl.training import compiled, take
 
 WIDTH, GATES = 100, 300  # of the name classifier's GRU
@@ -68,23 +68,23 @@ def dense(case: Case) -> dict[str, float]:
 
 
 def recurrent(case: Case) -> dict[str, float]:
-    """All products of a GRU of two layers and two directions, in blocks by length."""
-    rows = block_size(case.batch_size)
+    """All products of a GRU of two layers and two directions, by lanes of its loops."""
     lengths = case.draw()["length"].reshape(-1, case.batch_size)
-    positions = np.sort(lengths)[:, ::-1][:, ::rows].sum(axis=1).mean()
-    at_once = positions_at_once(rows)
-    steps, gradients = 0.0, 0.0
-    for before in (WIDTH, 2 * WIDTH):  # of the first layer, and of the second
-        x, h, y = map(jnp.ones, ((rows, before), (rows, WIDTH), (rows, GATES)))
-        w, v = jnp.ones((before, GATES)), jnp.ones((WIDTH, GATES))
-        steps += per_step(product, x, w) + per_step(product, h, v)
-        steps += per_step(product, y, v.T)
-        x, h, y = (jnp.tile(a, (at_once, 1)) for a in (x, h, y))
-        gradients += per_step(weight_gradient, x, y) + per_step(weight_gradient, h, y)
-        gradients += per_step(input_gradient, y, w)
+    sizes, ordered = loop_lanes(case.batch_size), np.sort(lengths)[:, ::-1]
+    ends = [*(ordered[:, lanes] for lanes in sizes[1:]), ordered[:, 0]]
+    steps = np.diff([0 * ends[0], *ends], axis=0).mean(axis=1)
+    forward, backward = 0.0, 0.0
+    for lanes, many in zip(sizes, steps, strict=True):
+        for before in (WIDTH, 2 * WIDTH):  # of the first layer, and of the second
+            for features in (before, WIDTH):  # x, and h
+                x, y = jnp.ones((lanes, features)), jnp.ones((lanes, GATES))
+                w = jnp.ones((features, GATES))
+                forward += many * per_step(product, x, w)
+                backward += many * per_step(input_gradient, y, w)
+                backward += many * per_step(weight_gradient, x, y)
     return {
-        "products of single steps": float(2 * positions * steps),
-        "products of many": float(2 * positions / at_once * gradients),
+        "products": float(2 * forward),
+        "products of the gradient": float(2 * backward),
     }
 
 

@@ -15,7 +15,6 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 from jaxdl.functional.checks import widened
 from jaxdl.functional.dropout import dropout as drop
 from jaxdl.functional.packing import check_lengths
-from jaxdl.functional.recurrent_blocks import in_blocks, run_blocks
 from jaxdl.functional.recurrent_cells import (
     GATES,
     RecurrentWeights,
@@ -29,6 +28,7 @@ from jaxdl.functional.recurrent_cells import (
     relu_update,
     tanh_update,
 )
+from jaxdl.functional.recurrent_packed import in_lanes, run_packed
 
 Sequences = Float[Array, "*time_batch features"]
 Outputs = Float[Array, "*time_batch directions_hidden"]
@@ -168,7 +168,7 @@ def _run(
             for j in range(directions)
         ]
         whole = jax.typeof(_zero(states[0][0])) == jax.typeof(jnp.zeros((), x.dtype))
-        run = partial(run_blocks, _layer) if whole and in_blocks(lengths) else _layer
+        run = partial(run_packed, _layer) if whole and in_lanes(lengths) else _layer
         x, last = run(update, (x, each, states), lengths)
         finals += last
 

@@ -150,6 +150,13 @@ GATES: dict[Update, int] = {
     gru_update: 3,
     lstm_update: 4,
 }
+SUMS: dict[Update, int] = {
+    tanh_update: 1,
+    relu_update: 1,
+    gru_update: 2,
+    lstm_update: 4,
+}
+"""how many gates, the first, need no more than the sum of input and product"""
 
 
 def by_gate(x, weight, bias, gates: int) -> Arrays:

@@ -14,8 +14,8 @@ from jax.experimental import checkify
 from jax.sharding import PartitionSpec as P
 
 from jaxdl.backend import as_defined
-from jaxdl.functional import recurrent_blocks
 from jaxdl.functional import recurrent_cells as cells
+from jaxdl.functional import recurrent_packed
 from jaxdl.functional.recurrent import gru, lstm, rnn
 from jaxdl.functional.recurrent_cells import RecurrentWeights
 from jaxdl.sharding import make_mesh
@@ -32,13 +32,12 @@ def x64():
         yield
 
 
-@pytest.fixture(autouse=True, scope="module", params=["one loop", "blocks"])
-def blocks_of_two(request):
-    """All tests, and again as many sequences would run: in blocks, though of two."""
+@pytest.fixture(autouse=True, scope="module", params=["padded", "packed"])
+def few_lanes(request):
+    """All tests, and again as many sequences would run: packed, in one lane or more."""
     with pytest.MonkeyPatch.context() as patch:
-        if request.param == "blocks":
-            patch.setattr(recurrent_blocks, "ROWS", 2)
-            patch.setattr(recurrent_blocks, "CHUNK_ROWS", 6)
+        if request.param == "packed":
+            patch.setattr(recurrent_packed, "LANES", 1)
         yield
 
 
@@ -166,11 +165,13 @@ def test_many_sequences_equal_torch(batch, bias):
     assert_like_torch("lstm", (9, batch, 2), lengths.tolist(), **settings)
 
 
-def test_blocks_are_as_long_as_their_longest_sequence(request):
-    lengths = jnp.array([3, 1, 7, 2, 2])
-    plan = recurrent_blocks._plan(lengths, steps=20)
-    sizes = {"blocks": (7 + 2 + 1), "one loop": 7}
-    assert plan.total == sizes[request.node.callspec.params["blocks_of_two"]]
+def test_loops_compute_the_lanes_that_run(monkeypatch):
+    monkeypatch.setattr(recurrent_packed, "LANES", 1)
+    lengths = jnp.array([3, 1, 7, 2, 2, 5, 4, 1])
+    plan = recurrent_packed._plan(lengths, steps=20, batch=8, directions=1)
+    loops = [(lanes, int(start), int(end)) for lanes, start, end in plan.loops]
+    # After 2 steps there are 4 that run, after 5 steps 1, and the longest has 7.
+    assert loops == [(8, 0, 2), (4, 2, 5), (1, 5, 7)]
 
 
 @pytest.mark.parametrize("kind", ["gru", "lstm"])
