@@ -70,7 +70,7 @@ def run_packed(plain: Layer, update: Update, operands, lengths):
 # A custom JVP of which only the transpose is fast: forward mode and more remain.
 @partial(jax.custom_jvp, nondiff_argnums=(0, 1))
 def _run(plain: Layer, update: Update, operands, lengths):
-    plan = _plan(lengths, *operands[0].shape[:2], len(operands[1]))
+    plan = _plan(lengths, len(operands[0]), len(operands[1]))
     saved, last = _forward(update, operands, plan)
     return _results(saved, last, plan, lengths), saved
 
@@ -91,7 +91,8 @@ def _run_jvp(plain, update, primals, tangents):
     return (result, saved), (d_result, jax.tree.map(jnp.zeros_like, saved))
 
 
-def _plan(lengths, steps: int, batch: int, directions: int) -> _Plan:
+def _plan(lengths, steps: int, directions: int) -> _Plan:
+    batch = len(lengths)
     order = jnp.argsort(lengths, descending=True)
     lane = jnp.argsort(order)
     sorted_lengths = lengths[order]
@@ -159,7 +160,7 @@ def _results(saved, last, plan: _Plan, lengths):
 def _reverse(update: Update, operands, lengths, saved, d_result):
     """Returns the gradient for the operands: the transpose of the JVP."""
     x, weights, _ = operands
-    plan = _plan(lengths, *x.shape[:2], len(weights))
+    plan = _plan(lengths, len(x), len(weights))
     d_output, d_last = d_result
     d_outputs = jnp.split(_flat(d_output), len(weights), axis=-1)
     rows_of_x = _flat(x)

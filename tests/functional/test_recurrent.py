@@ -168,7 +168,7 @@ def test_many_sequences_equal_torch(batch, bias):
 def test_loops_compute_the_lanes_that_run(monkeypatch):
     monkeypatch.setattr(recurrent_packed, "LANES", 1)
     lengths = jnp.array([3, 1, 7, 2, 2, 5, 4, 1])
-    plan = recurrent_packed._plan(lengths, steps=20, batch=8, directions=1)
+    plan = recurrent_packed._plan(lengths, steps=20, directions=1)
     loops = [(lanes, int(start), int(end)) for lanes, start, end in plan.loops]
     # After 2 steps there are 4 that run, after 5 steps 1, and the longest has 7.
     assert loops == [(8, 0, 2), (4, 2, 5), (1, 5, 7)]
