@@ -97,18 +97,18 @@ def _plan(lengths, steps: int, directions: int) -> _Plan:
     lane = jnp.argsort(order)
     sorted_lengths = lengths[order]
     step = jnp.arange(steps)[:, None]
-    # A backward direction begins at a sequence's own end.
-    turn = lambda lengths: jnp.maximum(lengths - 1 - step, 0)
-    times = [jnp.broadcast_to(step, (steps, batch)), turn(sorted_lengths)]
-    rows = [time * batch + order for time in times[:directions]]
-    times = [jnp.broadcast_to(step, (steps, batch)), turn(lengths)]
-    places = [time * batch + lane for time in times[:directions]]
 
+    def places(lengths, other):
+        # A backward direction begins at a sequence's own end.
+        times = [step, jnp.maximum(lengths - 1 - step, 0)]
+        return [time * batch + other for time in times[:directions]]
+
+    reads, writes = places(sorted_lengths, order), places(lengths, lane)
     sizes = loop_lanes(batch)
     ends = [_shared(sorted_lengths[size]) for size in sizes[1:]]
     ends.append(_shared(sorted_lengths[0]))
     loops = list(zip(sizes, [jnp.zeros_like(ends[0]), *ends], ends, strict=False))
-    return _Plan(order, lane, sorted_lengths, rows, places, loops)
+    return _Plan(order, lane, sorted_lengths, reads, writes, loops)
 
 
 def _forward(update: Update, operands, plan: _Plan):
