@@ -61,6 +61,18 @@ class HeldOut(NamedTuple):
         return lambda state: jax.device_get(measure(state, self.sets))
 
 
+class Block(NamedTuple):
+    """Epochs that ran as one program: the state after them, and their numbers.
+
+    Arrays of `metrics` have axes of epochs and of steps, those of `measures`, which
+    holds the metrics of every held-out set, one of epochs.
+    """
+
+    state: TrainState
+    metrics: HostMetrics
+    measures: dict[str, HostMetrics]
+
+
 class Feed(NamedTuple):
     """The steps of a run, and how a state is measured after an epoch; both from 0.
 
@@ -68,12 +80,16 @@ class Feed(NamedTuple):
     the metrics of every held-out set. Both put metrics on the host. `sizes` tells how
     many examples each step of an epoch has, and `settings`, beside the data and the
     run's key, what the order of examples depends on.
+
+    `block(epoch, stop, state)`, which not every feed has, runs whole epochs to before
+    `stop` at most, for a run whose states between them nobody looks at.
     """
 
     sizes: list[int]
     parts: Callable[[int, int, int], Iterator[Part]]
     measure: Callable[[int, TrainState], dict[str, HostMetrics]]
     settings: dict[str, Any]
+    block: Callable[[int, int, TrainState], Block] | None = None
 
 
 @runtime_checkable
@@ -190,8 +206,8 @@ def feed_blocks(
 ) -> Feed:
     """Feeds as a scan does, but runs `block` epochs ahead, in one program.
 
-    It measures inside that program too, and keeps the state after each epoch: so who
-    looks at them sees nothing of the blocks. Less than an epoch is run as in a scan.
+    It measures inside that program too. Who looks at the state after each epoch sees
+    nothing of the blocks: it keeps them. Less than an epoch is run as in a scan.
     """
     one_by_one = feed_arrays(
         train_step, data, key, held_out, batch_size,
@@ -200,20 +216,26 @@ def feed_blocks(
     epoch_of = make_epoch(train_step, batch_size, drop_last=drop_last)
     ahead: dict[int, tuple[TrainState, Metrics, dict[str, Metrics]]] = {}
 
-    @partial(compiled, static_argnums=3)
-    def run(state, data, sets, length):
+    @partial(compiled, static_argnums=(3, 4))
+    def run(state, data, sets, length, keeps):
         def body(state, _):
             state, metrics = epoch_of(state, data, key)
-            return state, (state, metrics, held_out.measure(state, sets))
+            kept = state if keeps else None
+            return state, (kept, metrics, held_out.measure(state, sets))
 
         return jax.lax.scan(body, state, length=length)
 
+    def run_block(epoch, stop, state, *, keeps=False):
+        length = min(block - epoch % block, stop - epoch)
+        last, outcomes = run(state, data, held_out.sets, length, keeps)
+        kept, *numbers = jax.device_get(outcomes)
+        return Block(last, *numbers), kept
+
     def run_ahead(epoch, state):
-        length = min(block - epoch % block, epochs - epoch)
-        last, outcomes = run(state, data, held_out.sets, length)
-        outcomes = jax.device_get(outcomes)
+        (last, *numbers), kept = run_block(epoch, epochs, state, keeps=True)
         ahead.clear()
-        arrays, tree = jax.tree.flatten(outcomes)
+        arrays, tree = jax.tree.flatten((kept, *numbers))
+        length = len(arrays[0])
         for i in range(length):
             each = [array[i] for array in arrays]
             state, *measures = jax.tree.unflatten(tree, each)
@@ -235,7 +257,8 @@ def feed_blocks(
             return ahead[epoch][2]
         return one_by_one.measure(epoch, state)
 
-    return one_by_one._replace(parts=parts, measure=measure)
+    unseen = lambda epoch, stop, state: run_block(epoch, stop, state)[0]
+    return one_by_one._replace(parts=parts, measure=measure, block=unseen)
 
 
 def feed_stream(

@@ -12,9 +12,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, PRNGKeyArray, PyTree
 
-from jaxdl.feeds import BatchStream, HeldOut, HostMetrics, open_feed
+from jaxdl.feeds import BatchStream, Feed, HeldOut, HostMetrics, open_feed
 from jaxdl.metrics import goal_of
-from jaxdl.progress import Show, is_due, reporting, spell
+from jaxdl.progress import Report, Show, is_due, reporting, spell
 from jaxdl.resume import (
     Progress,
     Record,
@@ -189,6 +189,12 @@ def fit(
         if restored:
             ended = int(state.step) == last_step
             report.line(_resumed(int(state.step), done + 1, unsaved, ended))
+        history: History = {}
+        if feed.block and not (callbacks or watch or saves):
+            stop = last_step // length
+            arguments = feed, state, done, stop
+            state, history = _run_blocks(*arguments, epochs, splits, report)
+            done = stop
         for epoch in range(done + 1, epochs + 1):
             if watch and watch.is_over(records):
                 report.line(f"stopped: no better {watch.metric} for {watch.patience}")
@@ -197,8 +203,8 @@ def fit(
             for part in feed.parts(epoch - 1, position, stop):
                 first_step = int(state.step)
                 state, metrics = part(state)
-                _check_finite(metrics["loss"], epoch, first_step)
-                met = _appended(met, metrics)
+                _check_finite(metrics["loss"], first_step, length)
+                met = _joined(met, metrics)
                 if report.moves:
                     so_far = f"epoch {epoch}/{epochs}  {spell(_means(met, feed.sizes))}"
                     report.advance(len(metrics["loss"]), so_far)
@@ -206,9 +212,8 @@ def fit(
                     save()
 
             measured = {"train": _means(met, feed.sizes)}
-            measures = feed.measure(epoch - 1, state)
-            measured |= {split: measures[split] for split in held_out}
-            records.append(_record(measured))
+            measured |= feed.measure(epoch - 1, state)
+            records.append(_record(measured, splits))
             if is_due(epoch, epochs):
                 report.line(f"epoch {epoch}/{epochs}  {spell(records[-1])}")
             for callback in callbacks:
@@ -219,7 +224,37 @@ def fit(
             position, met = 0, met if stop < length else {}
             save()
         save(now=True)
-    return jax.device_put(state), stack_records(records)
+    return jax.device_put(state), _joined(history, stack_records(records))
+
+
+def _run_blocks(
+    feed: Feed,
+    state: TrainState,
+    done: int,
+    stop: int,
+    epochs: int,
+    splits: Sequence[str],
+    report: Report,
+) -> tuple[TrainState, History]:
+    """Trains to the end of epoch `stop`, if nobody looks at the states on the way."""
+    history: History = {}
+    while feed.block and done < stop:
+        first_step = int(state.step)
+        state, metrics, measures = feed.block(done, stop, state)
+        losses = metrics["loss"]
+        means = _means(metrics, feed.sizes, axis=1)
+        new = _record({"train": means} | measures, splits)
+        finite = int(np.isfinite(losses).all(axis=1).cumprod().sum())
+        for i in range(finite):
+            if is_due(done + i + 1, epochs):
+                numbers = spell(_record_at(new, i))
+                report.line(f"epoch {done + i + 1}/{epochs}  {numbers}")
+        _check_finite(losses.ravel(), first_step, losses.shape[1])
+        done += len(losses)
+        numbers = spell(_record_at(means, -1))
+        report.advance(losses.size, f"epoch {done}/{epochs}  {numbers}")
+        history = _joined(history, new)
+    return state, history
 
 
 def _sizes(data: PyTree, batch_size: int | None, drop_last: bool) -> tuple[int, int]:
@@ -277,29 +312,32 @@ def _nothing(state: TrainState, batch: PyTree, mask: Array) -> Metrics:
     return {}
 
 
-def _appended(met: HostMetrics, metrics: HostMetrics) -> HostMetrics:
-    return {
-        name: np.concatenate([met[name], new]) if met else new
-        for name, new in metrics.items()
-    }
+def _record_at(history: History, i: int) -> Record:
+    return {name: values[i] for name, values in history.items()}
 
 
-def _means(met: HostMetrics, sizes: Sequence[int]) -> Record:
-    """Means over examples, of means over batches of the sizes given."""
-    weights = np.array(sizes[: len(met["loss"])], float)
+def _joined(first: HostMetrics, then: HostMetrics) -> HostMetrics:
+    if not first or not then:
+        return first or then
+    return {name: np.concatenate([first[name], then[name]]) for name in first}
+
+
+def _means(met: HostMetrics, sizes: Sequence[int], axis: int = 0) -> Record:
+    """Means over examples, of means over batches of the sizes given, along `axis`."""
+    weights = np.array(sizes[: met["loss"].shape[axis]], float)
     means = {}
     for name in _loss_first(met):
         values = met[name].astype(float)
-        each = weights.reshape(-1, *[1] * (values.ndim - 1))
-        means[name] = (each * values).sum(0) / weights.sum()
+        each = weights.reshape(-1, *[1] * (values.ndim - 1 - axis))
+        means[name] = (each * values).sum(axis) / weights.sum()
     return means
 
 
-def _record(measured: Mapping[str, Record]) -> Record:
+def _record(measured: Mapping[str, Record], splits: Sequence[str]) -> Record:
     return {
-        f"{split}/{name}": values[name]
-        for split, values in measured.items()
-        for name in _loss_first(values)
+        f"{split}/{name}": measured[split][name]
+        for split in splits
+        for name in _loss_first(measured[split])
     }
 
 
@@ -325,12 +363,13 @@ def _loss_first(names: Iterable[str]) -> list[str]:
     return sorted(names, key=lambda name: name != "loss")
 
 
-def _check_finite(losses: np.ndarray, epoch: int, first_step: int) -> None:
+def _check_finite(losses: np.ndarray, first_step: int, length: int) -> None:
     finite = np.isfinite(losses)
     if not finite.all():
         bad = finite.argmin()
+        step, epoch = first_step + bad, (first_step + bad) // length + 1
         raise FloatingPointError(
-            f"the loss is {losses[bad]} at step {first_step + bad} of the run, in"
-            f" epoch {epoch}: try a smaller learning rate, and look for labels out of"
-            " range or inputs that are not finite"
+            f"the loss is {losses[bad]} at step {step} of the run, in epoch {epoch}:"
+            " try a smaller learning rate, and look for labels out of range or inputs"
+            " that are not finite"
         )

@@ -422,14 +422,16 @@ def test_epochs_run_ahead_in_programs_of_many(
 
     All blocks are of one length, since each length is compiled once more.
     """
-    calls, lengths = [], set()
+    calls, lengths, keeps = [], set(), []
 
     def counting(function, **options):
         program = compiled(function, **options)
 
         def call(*arguments):
             calls.append(function.__name__)
-            lengths.update(arguments[3:] if function.__name__ == "run" else ())
+            if function.__name__ == "run":
+                lengths.add(arguments[3])
+                keeps.append(arguments[4])
             return program(*arguments)
 
         return call
@@ -442,6 +444,10 @@ def test_epochs_run_ahead_in_programs_of_many(
     state, history = train(run, epochs=50, driver=driver, **settings)
     assert calls.count("run") == programs
     assert len(lengths) == min(programs, 1)
+    assert all(keeps)
+    keeps.clear()
+    train(run, epochs=50, driver=driver)
+    assert keeps == [False] * programs
     watched, stopped = train(
         run, epochs=50, driver=driver, watch=Watch("test/loss", patience=2), **settings
     )
@@ -454,6 +460,49 @@ def test_epochs_run_ahead_in_programs_of_many(
     assert isinstance(watched.params, jax.Array)
     assert float(watched.params) == seen[len(stopped["test/loss"]) - 1]
     assert best <= len(stopped["test/loss"]) or len(stopped["test/loss"]) < 50
+
+
+@pytest.mark.parametrize("start", [0, 1])
+@pytest.mark.parametrize("steps", [36, 35])
+def test_nobody_looks_at_the_states_and_gets_the_same(
+    run, monkeypatch, capsys, start, steps
+):
+    """Bits, history and lines of a run that has a callback; 3 steps are an epoch."""
+    monkeypatch.setattr(feeds, "BLOCK_STEPS", 12)
+    _, step, data = run
+    first = train(run, epochs=start)[0] if start else run[0]
+    settings = {
+        "steps": steps,
+        "batch_size": 4,
+        "eval_step": make_eval_step(eval_fn),
+        "held_out": {"test": data, "other": {"x": data["x"][:5]}},
+    }
+    outcomes = []
+    for callbacks in [], [lambda epoch, state, record: None]:
+        final, history = fit(first, step, data, KEY, callbacks=callbacks, **settings)
+        outcomes.append((final, history))
+        names = ["train/loss", "train/error", "test/loss", "other/loss"]
+        assert list(history) == names
+        assert len(history["train/loss"]) == 12 - start
+    assert_same_bits(*outcomes)
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 2 * (12 - start)
+    assert lines[: 12 - start] == lines[12 - start :]
+
+
+def test_a_loss_that_is_not_finite_is_found_in_a_block(run, capsys):
+    state, step, data = run
+
+    def breaking(state, batch, key):
+        state, metrics = step(state, batch, key)
+        return state, metrics | {"loss": jnp.where(state.step > 7, jnp.nan, 1.0)}
+
+    with pytest.raises(
+        FloatingPointError, match="nan at step 7 of the run, in epoch 3:"
+    ):
+        fit(state, breaking, data, KEY, epochs=20, batch_size=4, driver="run")
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[1] for line in lines] == ["1/20", "2/20"]
 
 
 def test_blocks_are_short_where_states_are_large(run, monkeypatch):
