@@ -24,6 +24,8 @@ from tests.oracle import assert_agrees, assert_close, assert_trees_match, random
 HIDDEN = 3
 GATES = {"rnn_tanh": 1, "rnn_relu": 1, "gru": 3, "lstm": 4}
 KINDS = list(GATES)
+FORMS = ["rnn_tanh", "gru", "lstm"]
+"""of each number of states and gates one, for what takes long to compile"""
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -32,13 +34,16 @@ def x64():
         yield
 
 
-@pytest.fixture(autouse=True, scope="module", params=["padded", "packed"])
-def few_lanes(request):
-    """All tests, and again as many sequences would run: packed, in one lane or more."""
+@pytest.fixture(scope="module", params=["padded", "packed"])
+def lanes(request):
+    """As few sequences run, padded, and as many would: packed, in one lane or more."""
     with pytest.MonkeyPatch.context() as patch:
         if request.param == "packed":
             patch.setattr(recurrent_packed, "LANES", 1)
         yield
+
+
+padded_and_packed = pytest.mark.usefixtures("lanes")
 
 
 def run(kind, *arguments, **settings):
@@ -139,6 +144,7 @@ def problems(draw):
     return shape, batch_first, draw(st.none() | lengths)
 
 
+@padded_and_packed
 @pytest.mark.parametrize("kind", KINDS)
 @given(
     problem=problems(),
@@ -152,11 +158,13 @@ def test_equals_torch(kind, problem, **arguments):
     assert_like_torch(kind, shape, lengths, batch_first=batch_first, **arguments)
 
 
+@padded_and_packed
 @pytest.mark.parametrize("kind", KINDS)
 def test_two_layers_both_ways_in_any_order_of_lengths_equal_torch(kind):
     assert_like_torch(kind, (6, 5, 2), [2, 4, 1, 5, 4], layers=2, bidirectional=True)
 
 
+@padded_and_packed
 @pytest.mark.parametrize("bias", [True, False])
 @pytest.mark.parametrize("batch", [33, 75, 301])
 def test_many_sequences_equal_torch(batch, bias):
@@ -220,9 +228,9 @@ def problem(kind="gru", layers=2, directions=2, shape=(5, 3, 2), dtype=None):
 LENGTHS = jnp.array([3, 5, 1])
 
 
-@pytest.mark.parametrize("junk", [np.nan, np.inf, 1e300])
+@padded_and_packed
 @pytest.mark.parametrize("kind", KINDS)
-def test_padding_neither_counts_nor_gets_gradients(kind, junk):
+def test_padding_neither_counts_nor_gets_gradients(kind):
     x, weights = problem(kind)
     padding = (jnp.arange(5)[:, None] >= LENGTHS)[..., None]
 
@@ -234,15 +242,15 @@ def test_padding_neither_counts_nor_gets_gradients(kind, junk):
 
         return jax.grad(scalar, (0, 1), has_aux=True)(x, weights)
 
-    clean, dirty = (
-        outputs_and_gradients(x),
-        outputs_and_gradients(jnp.where(padding, junk, x)),
-    )
-    jax.tree.map(np.testing.assert_array_equal, clean, dirty)
-    assert (jnp.where(padding, dirty[0][0], 0) == 0).all()
-    assert (jnp.where(padding, dirty[1][0], 0) == 0).all()
+    clean = outputs_and_gradients(x)
+    for junk in (np.nan, np.inf, 1e300):
+        dirty = outputs_and_gradients(jnp.where(padding, junk, x))
+        jax.tree.map(np.testing.assert_array_equal, clean, dirty)
+        assert (jnp.where(padding, dirty[0][0], 0) == 0).all()
+        assert (jnp.where(padding, dirty[1][0], 0) == 0).all()
 
 
+@padded_and_packed
 def test_a_nan_within_the_length_stays_in_its_sequence():
     x, weights = problem()
     output, h_n = gru(
@@ -253,6 +261,7 @@ def test_a_nan_within_the_length_stays_in_its_sequence():
     assert not jnp.isnan(output[:, jnp.array([0, 2])]).any()
 
 
+@padded_and_packed
 def test_lengths_may_be_traced():
     x, weights = problem()
     run_lengths = lambda lengths: gru(x, weights, None, lengths, bidirectional=True)
@@ -260,6 +269,7 @@ def test_lengths_may_be_traced():
     jax.tree.map(assert_close, actual, run_lengths(LENGTHS))
 
 
+@padded_and_packed
 @pytest.mark.parametrize("wrong", [0, -2, 6])
 def test_a_traced_length_out_of_range_gives_nan_and_is_found_by_checkify(wrong):
     x, weights = problem(layers=1, directions=1)
@@ -275,6 +285,7 @@ def test_a_traced_length_out_of_range_gives_nan_and_is_found_by_checkify(wrong):
     assert f"length {wrong} lies outside of 1..5" in error.get()
 
 
+@padded_and_packed
 @pytest.mark.parametrize("kind", ["gru", "lstm"])
 def test_vmap_equals_a_loop(kind):
     x, weights = problem(kind, layers=1)
@@ -296,9 +307,10 @@ def test_vmap_equals_a_loop(kind):
     jax.tree.map(assert_close, batched, jax.tree.map(lambda *a: jnp.stack(a), *singles))
 
 
+@padded_and_packed
 @pytest.mark.parametrize("padded", [False, True])
 @pytest.mark.parametrize("split", ["input", "weights"])
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", FORMS)
 def test_inside_shard_map_what_is_split_may_be_either(kind, split, padded):
     """There JAX tells by type what differs among devices, were there one alone."""
     (x, weights), lengths = problem(kind), LENGTHS if padded else None
@@ -315,27 +327,28 @@ def test_inside_shard_map_what_is_split_may_be_either(kind, split, padded):
     gradient = jax.shard_map(
         gradient, mesh=make_mesh(), in_specs=specs, out_specs=specs
     )
-    expected = jax.grad(loss, argnums=(0, 1))(weights, x)
+    expected = jax.jit(jax.grad(loss, argnums=(0, 1)))(weights, x)
     assert_trees_match(jax.jit(gradient)(weights, x), expected)
 
 
+@padded_and_packed
 def test_inside_shard_map_dropout_may_differ_among_devices():
     x, weights = problem()
 
     def output(key):
-        key = jax.random.fold_in(key, jax.lax.axis_index("data"))
         settings = {"bidirectional": True, "dropout": 0.5, "train": True}
         return gru(x, weights, lengths=LENGTHS, key=key, **settings)[0]
 
+    def on_device(key):
+        return output(jax.random.fold_in(key, jax.lax.axis_index("data")))
+
     key = jax.random.key(0)
-    output = jax.shard_map(output, mesh=make_mesh(), in_specs=P(), out_specs=P("data"))
-    alone = gru(
-        x, weights, lengths=LENGTHS, bidirectional=True,
-        dropout=0.5, train=True, key=jax.random.fold_in(key, 0),
-    )[0]  # fmt: skip
-    assert_close(output(key), alone)
+    specs = {"in_specs": P(), "out_specs": P("data")}
+    actual = jax.jit(jax.shard_map(on_device, mesh=make_mesh(), **specs))(key)
+    assert_close(actual, jax.jit(output)(jax.random.fold_in(key, 0)))
 
 
+@padded_and_packed
 def test_inside_scan_and_forward_mode_agree_with_reverse_mode():
     x, weights = problem(layers=1)
 
@@ -351,8 +364,9 @@ def test_inside_scan_and_forward_mode_agree_with_reverse_mode():
     assert_close(scanned[0], reverse)
 
 
+@padded_and_packed
 @pytest.mark.parametrize("outer", [jax.grad, jax.jacfwd])
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", FORMS)
 def test_second_derivatives_are_those_of_one_loop(kind, outer):
     def norm(x, weights):
         def scalar(x, weights):
@@ -369,14 +383,17 @@ def test_second_derivatives_are_those_of_one_loop(kind, outer):
     assert_close(actual, expected)
 
 
+@padded_and_packed
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize(("dtype", "near"), [(jnp.float32, 1e-5), (jnp.bfloat16, 0.1)])
 def test_narrow_dtypes_are_kept_and_near(kind, dtype, near):
     x, weights = problem(kind)
     weights = jax.tree.map(lambda w: 0.3 * w, weights)
-    expected = run(kind, x, weights, None, LENGTHS, bidirectional=True)
-    x, weights = jax.tree.map(lambda a: a.astype(dtype), (x, weights))
-    actual = run(kind, x, weights, None, LENGTHS, bidirectional=True)
+    outputs = jax.jit(
+        lambda x, weights: run(kind, x, weights, None, LENGTHS, bidirectional=True)
+    )
+    expected = outputs(x, weights)
+    actual = outputs(*jax.tree.map(lambda a: a.astype(dtype), (x, weights)))
     for ours, exact in zip(flat(actual), flat(expected), strict=True):
         assert ours.dtype == dtype
         np.testing.assert_allclose(ours.astype(float), exact, atol=near, rtol=near)
@@ -513,6 +530,7 @@ def test_invalid_arguments_of_cells_raise(changes, message, unchecked):
         inspect.unwrap(cells.gru_cell)(**arguments)
 
 
+@padded_and_packed
 @pytest.mark.parametrize("dtype", [jnp.uint8, jnp.int8])
 def test_lengths_of_small_integers_do_not_wrap(dtype, unchecked):
     weights = [RecurrentWeights(jnp.ones((1, 3)), jnp.ones((1, 3)))]
