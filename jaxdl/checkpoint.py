@@ -68,8 +68,9 @@ def load(directory: str | Path, like: PyTree) -> PyTree:
 
     Raises:
       FileNotFoundError: there is no checkpoint in `directory`.
-      ValueError: what is there is damaged, or differs from `like` in names, shapes or
-        dtypes (float64 needs jax_enable_x64); the message lists every difference.
+      ValueError: what is there is damaged, or differs from `like` in names, shapes,
+        dtypes (float64 needs jax_enable_x64) or kinds of keys; the message lists every
+        difference.
     """
     return to_jax(directory, _read(directory, lambda found: like).tree, like)
 
@@ -209,8 +210,9 @@ def _begin_save(path: Path, tree: PyTree, note: Mapping[str, Any]) -> Any:
     from orbax.checkpoint import v1 as ocp
 
     check_savable(tree)
+    kinds = _kinds_of_keys(tree)
     tree = jax.tree.map(np.asarray, jax.device_get(_numbers(tree)))
-    about = {"note": dict(note), "digests": _digests(tree, note)}
+    about = {"note": dict(note), "digests": _digests(tree, note), "keys": kinds}
     return ocp.save_async(path, tree, custom_metadata=about)
 
 
@@ -240,6 +242,15 @@ def _numbers(tree: PyTree) -> PyTree:
     return jax.tree.map(of, tree)
 
 
+def _kinds_of_keys(tree: PyTree) -> dict[str, str]:
+    """Returns the types of the keys by path: numbers of some fit others too."""
+    return {
+        jax.tree_util.keystr(path, simple=True, separator="/"): str(leaf.dtype)
+        for path, leaf in jax.tree.leaves_with_path(tree)
+        if _is_key(leaf)
+    }
+
+
 def _is_key(leaf: Any) -> bool:
     return hasattr(leaf, "dtype") and jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
 
@@ -256,8 +267,11 @@ def _read(directory: str | Path, as_wanted: Callable[[Any], PyTree]) -> Saved:
         about = metadata.custom_metadata or {}
         if metadata.metadata is None:
             raise ValueError("a file of it is damaged or missing")
-        like = _numbers(as_wanted(metadata.metadata))
+        wanted = as_wanted(metadata.metadata)
+        like, kinds = _numbers(wanted), _kinds_of_keys(wanted)
         differences = _differences(_leaves(metadata.metadata), _leaves(like))
+        saved = {**kinds, **about.get("keys", {})}  # plain numbers may become any key
+        differences += _differences({name: saved[name] for name in kinds}, kinds)
         if not differences:
             target = jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), like)
             tree = ocp.load(path, target)

@@ -290,3 +290,23 @@ def test_keys_come_back_as_keys(tmp_path, kind):
     np.testing.assert_array_equal(numbers, jax.random.key_data(keys))
     with pytest.raises(ValueError, match=r"keys: wanted uint32\[\d\], found uint32\[4"):
         checkpoint.load(tmp_path / "c", tree | {"keys": keys[0]})
+
+
+def test_a_key_does_not_come_back_as_one_of_another_kind(tmp_path):
+    """Keys of rbg and unsafe_rbg have the same numbers and draw others."""
+    keys = {
+        kind: {"key": jax.random.key(3, impl=kind)} for kind in ("rbg", "unsafe_rbg")
+    }
+    checkpoint.save(tmp_path / "c", keys["rbg"])
+    message = r"key: wanted key<urbg>, found key<rbg>"
+    with pytest.raises(ValueError, match=message):
+        checkpoint.load(tmp_path / "c", keys["unsafe_rbg"])
+    runs = checkpoint.Checkpoints(tmp_path / "runs")
+    runs.save(1, {"state": keys["rbg"]}, {})
+    runs.wait()
+    with pytest.raises(ValueError, match=f"state/{message}"):
+        runs.latest({"state": keys["unsafe_rbg"]})
+    # What was saved as numbers may become any key.
+    numbers = jax.tree.map(jax.random.key_data, keys["rbg"])
+    checkpoint.save(tmp_path / "numbers", numbers)
+    checkpoint.load(tmp_path / "numbers", keys["unsafe_rbg"])
