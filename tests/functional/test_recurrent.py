@@ -165,8 +165,7 @@ def test_two_layers_both_ways_in_any_order_of_lengths_equal_torch(kind):
 
 
 @padded_and_packed
-@pytest.mark.parametrize("bias", [True, False])
-@pytest.mark.parametrize("batch", [33, 75, 301])
+@pytest.mark.parametrize(("batch", "bias"), [(33, True), (75, False), (301, True)])
 def test_many_sequences_equal_torch(batch, bias):
     lengths = 1 + np.random.default_rng(batch).integers(7, size=batch)
     settings = {"bidirectional": True, "bias": bias, "layers": 2}
@@ -229,7 +228,7 @@ LENGTHS = jnp.array([3, 5, 1])
 
 
 @padded_and_packed
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", FORMS)
 def test_padding_neither_counts_nor_gets_gradients(kind):
     x, weights = problem(kind)
     padding = (jnp.arange(5)[:, None] >= LENGTHS)[..., None]
