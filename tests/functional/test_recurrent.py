@@ -146,7 +146,7 @@ def problems(draw):
 @pytest.mark.parametrize("kind", KINDS)
 @given(
     problem=problems(),
-    layers=st.integers(1, 3),
+    layers=st.integers(1, 2),
     bias=st.booleans(),
     bidirectional=st.booleans(),
     with_hx=st.booleans(),
@@ -162,7 +162,6 @@ def test_two_layers_both_ways_in_any_order_of_lengths_equal_torch(kind):
     assert_like_torch(kind, (6, 5, 2), [2, 4, 1, 5, 4], layers=2, bidirectional=True)
 
 
-@padded_and_packed
 @pytest.mark.parametrize("bias", [True, False])
 @pytest.mark.parametrize("batch", [33, 75, 301])
 def test_many_sequences_equal_torch(batch, bias):
@@ -183,7 +182,7 @@ def test_loops_compute_the_lanes_that_run(monkeypatch):
 @pytest.mark.parametrize("kind", ["gru", "lstm"])
 @pytest.mark.parametrize("shape", [(4, 2), (1, 1, 2), (1, 3, 2), (3, 0, 2)])
 def test_odd_shapes_equal_torch(kind, shape):
-    assert_like_torch(kind, shape, bidirectional=True, layers=2)
+    assert_like_torch(kind, shape, bidirectional=True, layers=3)
 
 
 def test_one_sequence_ignores_batch_first_as_torch():
@@ -362,8 +361,15 @@ def test_inside_scan_and_forward_mode_agree_with_reverse_mode():
     assert_close(scanned[0], reverse)
 
 
+def along(function):
+    """Forward mode: the derivative of a function of x and more, along a direction."""
+    return lambda x, *rest: jax.jvp(
+        lambda x: function(x, *rest), (x,), (jnp.asarray(random(x.shape, 7)),)
+    )[1]
+
+
 @padded_and_packed
-@pytest.mark.parametrize("outer", [jax.grad, jax.jacfwd])
+@pytest.mark.parametrize("outer", [jax.grad, along])
 @pytest.mark.parametrize("kind", KINDS)
 def test_second_derivatives_are_those_of_one_loop(kind, outer):
     def norm(x, weights):
