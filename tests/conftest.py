@@ -1,5 +1,6 @@
 """Fixtures that all tests share."""
 
+import gc
 import os
 import tempfile
 from pathlib import Path
@@ -19,6 +20,10 @@ import jaxtyping
 import numpy as np
 import pytest
 from hypothesis import settings
+
+# Tracing makes many objects that stay: to look for garbage among them less often takes
+# another tenth away.
+gc.set_threshold(200_000, 20, 20)
 
 # The same few examples in every run: each may take a second, when XLA compiles. Many,
 # and others each time, with --hypothesis-profile=thorough.
