@@ -20,6 +20,7 @@ from jaxdl.resume import (
     Record,
     Saves,
     finishing,
+    record_at,
     settings_of,
     stack_records,
 )
@@ -191,10 +192,11 @@ def fit(
             report.line(_resumed(int(state.step), done + 1, unsaved, ended))
         history: History = {}
         if feed.block and not (callbacks or watch or saves):
-            stop = last_step // length
-            arguments = feed, state, done, stop
-            state, history = _run_blocks(*arguments, epochs, splits, report)
-            done = stop
+            until = last_step // length
+            state, history = _run_blocks(
+                feed, state, done, until, epochs=epochs, splits=splits, report=report
+            )
+            done = until
         for epoch in range(done + 1, epochs + 1):
             if watch and watch.is_over(records):
                 report.line(f"stopped: no better {watch.metric} for {watch.patience}")
@@ -206,7 +208,7 @@ def fit(
                 _check_finite(metrics["loss"], first_step, length)
                 met = _joined(met, metrics)
                 if report.moves:
-                    so_far = f"epoch {epoch}/{epochs}  {spell(_means(met, feed.sizes))}"
+                    so_far = _spell_epoch(epoch, epochs, _means(met, feed.sizes))
                     report.advance(len(metrics["loss"]), so_far)
                 if len(met["loss"]) < stop:
                     save()
@@ -215,7 +217,7 @@ def fit(
             measured |= feed.measure(epoch - 1, state)
             records.append(_record(measured, splits))
             if is_due(epoch, epochs):
-                report.line(f"epoch {epoch}/{epochs}  {spell(records[-1])}")
+                report.line(_spell_epoch(epoch, epochs, records[-1]))
             for callback in callbacks:
                 callback(epoch, state, records[-1])
             is_best = watch and watch.is_best(records)
@@ -231,28 +233,28 @@ def _run_blocks(
     feed: Feed,
     state: TrainState,
     done: int,
-    stop: int,
+    until: int,
+    *,
     epochs: int,
     splits: Sequence[str],
     report: Report,
 ) -> tuple[TrainState, History]:
-    """Trains to the end of epoch `stop`, if nobody looks at the states on the way."""
+    """Trains to the end of epoch `until`, if nobody looks at the states on the way."""
     history: History = {}
-    while feed.block and done < stop:
+    while feed.block and done < until:
         first_step = int(state.step)
-        state, metrics, measures = feed.block(done, stop, state)
+        state, metrics, measures = feed.block(done, until, state)
         losses = metrics["loss"]
         means = _means(metrics, feed.sizes, axis=1)
         new = _record({"train": means} | measures, splits)
         finite = int(np.isfinite(losses).all(axis=1).cumprod().sum())
-        for i in range(finite):
-            if is_due(done + i + 1, epochs):
-                numbers = spell(_record_at(new, i))
-                report.line(f"epoch {done + i + 1}/{epochs}  {numbers}")
+        for i, epoch in enumerate(range(done + 1, done + finite + 1)):
+            if is_due(epoch, epochs):
+                report.line(_spell_epoch(epoch, epochs, record_at(new, i)))
         _check_finite(losses.ravel(), first_step, losses.shape[1])
         done += len(losses)
-        numbers = spell(_record_at(means, -1))
-        report.advance(losses.size, f"epoch {done}/{epochs}  {numbers}")
+        so_far = _spell_epoch(done, epochs, record_at(means, -1))
+        report.advance(losses.size, so_far)
         history = _joined(history, new)
     return state, history
 
@@ -312,8 +314,8 @@ def _nothing(state: TrainState, batch: PyTree, mask: Array) -> Metrics:
     return {}
 
 
-def _record_at(history: History, i: int) -> Record:
-    return {name: values[i] for name, values in history.items()}
+def _spell_epoch(epoch: int, epochs: int, record: Record) -> str:
+    return f"epoch {epoch}/{epochs}  {spell(record)}"
 
 
 def _joined(first: HostMetrics, then: HostMetrics) -> HostMetrics:

@@ -185,9 +185,14 @@ def stack_records(records: list[Record]) -> dict[str, np.ndarray]:
     return {name: np.stack([r[name] for r in records]) for name in records[0]}
 
 
+def record_at(history: Mapping[str, np.ndarray], epoch: int) -> Record:
+    """Returns an epoch's part of arrays over epochs."""
+    return {name: values[epoch] for name, values in history.items()}
+
+
 def _records(history: dict[str, np.ndarray]) -> list[Record]:
     epochs = len(next(iter(history.values()), ()))
-    return [{name: a[i] for name, a in history.items()} for i in range(epochs)]
+    return [record_at(history, i) for i in range(epochs)]
 
 
 def _check_same(directory: Path, saved: dict[str, Any], wanted: dict[str, Any]) -> None:

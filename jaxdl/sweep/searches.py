@@ -1,6 +1,7 @@
 """Searches, cross-validation and ensembles, made of `run_members`."""
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
