@@ -21,6 +21,7 @@ from jaxdl.resume import (
     Saves,
     finishing,
     record_at,
+    samples_of,
     settings_of,
     stack_records,
 )
@@ -145,9 +146,9 @@ def fit(
     """
     held_out = dict(held_out or {})
     _check_held_out(held_out, eval_step)
-    for examples in (data, *held_out.values()):
-        if not isinstance(examples, BatchStream):
-            _check_arrays(examples)
+    sets = held_out if isinstance(data, BatchStream) else {"train": data, **held_out}
+    for examples in sets.values():
+        _check_arrays(examples)
     _check_key(key)
     held_out = {name: jax.device_put(part) for name, part in held_out.items()}
     splits = ["train", *held_out]
@@ -166,7 +167,7 @@ def fit(
     saves = None
     if checkpoint_dir:
         settings = settings_of(key, held_out=sorted(held_out), **feed.settings)
-        saves = Saves(checkpoint_dir, settings, save_seconds)
+        saves = Saves(checkpoint_dir, settings | samples_of(sets), save_seconds)
     restored = saves.restore(state) if saves else None
     (state, records, met), unsaved = restored or (Progress(state, [], {}), 0)
     records = [_in_order(record, splits) for record in records]

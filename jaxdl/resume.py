@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
+from zlib import crc32
 
 import jax
 import jax.numpy as jnp
@@ -16,7 +17,11 @@ import numpy as np
 from jaxtyping import PRNGKeyArray, PyTree
 
 from jaxdl.checkpoint import Checkpoints, Saved, check_savable, to_jax
+from jaxdl.params import paths
 from jaxdl.training import TrainState
+
+SAMPLE = 1000
+"""rows of an array that are compared, when a run goes on"""
 
 Record = dict[str, Any]
 
@@ -35,7 +40,7 @@ class Progress(NamedTuple):
 class Saves:
     """The checkpoints of one run in a directory, `latest` and `best`.
 
-    `settings` are what the run's numbers depend on beside its state and data. A save is
+    `settings` are what the run's numbers depend on beside its state. A save is
     due when the last is `seconds` old.
     """
 
@@ -176,6 +181,30 @@ def load_trained(
 def settings_of(key: PRNGKeyArray, **settings: Any) -> dict[str, Any]:
     """Returns settings that JSON can hold, the run's key among them."""
     return {"key": np.asarray(jax.random.key_data(key)).tolist(), **settings}
+
+
+def samples_of(data: PyTree) -> dict[str, str]:
+    """Returns the type, shape and a checksum of each array of examples, by its path.
+
+    The checksum is that of some rows, the first and the last among them: enough to tell
+    data apart that were prepared otherwise. It is left out where other processes hold
+    some of the rows.
+
+    >>> samples_of({"x": np.arange(6.0).reshape(2, 3)})
+    {'x': 'float64[2,3], checksum f12b0119'}
+    """
+
+    def of(array):
+        text = f"{array.dtype}[{','.join(map(str, array.shape))}]"
+        if not getattr(array, "is_fully_addressable", True):
+            return text
+        if jnp.issubdtype(array.dtype, jax.dtypes.prng_key):
+            array = jax.random.key_data(array)
+        rows = np.linspace(0, len(array) - 1, SAMPLE).round().astype(int)
+        checksum = crc32(np.asarray(array[np.unique(rows)]).tobytes())
+        return f"{text}, checksum {checksum:08x}"
+
+    return {path: of(array) for path, array in paths(data).items()}
 
 
 def stack_records(records: list[Record]) -> dict[str, np.ndarray]:

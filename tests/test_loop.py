@@ -568,6 +568,44 @@ def test_the_best_state_is_kept(run, tmp_path):
     assert_same_bits(saved.tree["state"], kept[best])
 
 
+@pytest.mark.parametrize("rows", [11, 3000])
+def test_a_run_of_other_data_is_refused(run, tmp_path, rng, rows):
+    state, step, _ = run
+    x = rng.normal(size=(rows, 2)).astype(np.float32)
+    settings = {"checkpoint_dir": tmp_path, "eval_step": make_eval_step(eval_fn)}
+
+    def go_on(epochs, x, test):
+        data, held_out = {"x": x}, {"test": {"x": test}}
+        train((state, step, data), epochs=epochs, held_out=held_out, **settings)
+
+    go_on(1, x, x)
+    for row in (0, -1):
+        other = x.copy()
+        other[row, 1] += 1e-6
+        found = r"train/x: was float32\[\d+,2\], checksum \w+, is float32"
+        with pytest.raises(ValueError, match=found):
+            go_on(2, other, x)
+        with pytest.raises(ValueError, match="test/x: was"):
+            go_on(2, x, other)
+    go_on(2, jnp.asarray(x), jnp.asarray(x))
+
+
+def test_a_run_on_random_keys_goes_on(run, tmp_path):
+    state, *_ = run
+    keys = {"keys": jax.random.split(jax.random.key(1), 11)}
+
+    def drawing(params, model_state, batch, key):
+        drawn = jax.vmap(jax.random.normal)(batch["keys"])
+        return ((params - drawn) ** 2).mean(), (model_state, {})
+
+    step = make_train_step(drawing, optax.sgd(0.1, momentum=0.9))
+    for epochs in (1, 2):
+        train((state, step, keys), epochs=epochs, checkpoint_dir=tmp_path)
+    other = {"keys": keys["keys"][::-1]}
+    with pytest.raises(ValueError, match="train/keys: was key"):
+        train((state, step, other), epochs=3, checkpoint_dir=tmp_path)
+
+
 def test_the_directory_of_another_run_is_refused(run, tmp_path):
     train(run, checkpoint_dir=tmp_path)
     with pytest.raises(ValueError, match=r"batch_size: was 4, is 3"):
