@@ -18,6 +18,11 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import PyTree
 
+WRITING = ".orbax-checkpoint-tmp"
+"""what orbax adds to the name of a checkpoint that it writes"""
+DELETING = "deleted-"
+"""what the name of a checkpoint that is being deleted begins with"""
+
 
 class Saved(NamedTuple):
     """What a checkpoint holds: arrays, and a note of numbers and words."""
@@ -32,7 +37,7 @@ def save(
     """Writes a pytree of arrays to a new directory: all of it or, on failure, nothing.
 
     `note` is what JSON can hold, kept beside the arrays. Random keys are saved as their
-    numbers.
+    numbers, and Python's numbers in the type that JAX gives them.
 
     Raises:
       ValueError: a leaf is no array of numbers, or an empty one; the message names it.
@@ -49,9 +54,14 @@ def save(
 def replace(
     directory: str | Path, tree: PyTree, note: Mapping[str, Any] | None = None
 ) -> None:
-    """Saves in the place of what is there, which stays until the new is complete."""
+    """Saves in the place of what is there, which stays until the new is complete.
+
+    Where a kill left the old aside and nothing in its place, it is put back first.
+    """
     path = Path(directory).absolute()
     fresh, old = (path.with_name(f"{path.name}.{word}") for word in ("new", "old"))
+    if old.exists() and not path.exists():
+        old.rename(path)
     for leftover in fresh, old:
         shutil.rmtree(leftover, ignore_errors=True)
     save(fresh, tree, note)
@@ -98,6 +108,7 @@ class Checkpoints:
         self.directory = Path(directory)
         self._keep = keep
         self._pending: tuple[int, Any] | None = None
+        self._cleaned = False
         self._saved_at = time.monotonic()
 
     @property
@@ -123,6 +134,7 @@ class Checkpoints:
         path = (self.directory / str(step)).absolute()
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
+            self._clean()
             if path.exists():  # a newer run of the same steps: the same bits
                 self._remove(path)
             self._pending = step, _begin_save(path, tree, note)
@@ -167,28 +179,35 @@ class Checkpoints:
         `as_wanted` gets a description of the checkpoint, dictionaries of shapes and
         dtypes, and returns what `load` calls `like`.
         """
-        self._clean()
-        damages = []
-        for step in reversed(self.steps):
+        damages: dict[int, str] = {}
+        while steps := [step for step in self.steps if step not in damages]:
+            path = self.directory / str(steps[-1])
             try:
-                return _read(self.directory / str(step), as_wanted)
-            except DamagedError as error:
-                damages.append(str(error))
+                return _read(path, as_wanted)
+            except (DamagedError, FileNotFoundError) as error:
+                if not path.exists():  # another process has saved a newer meanwhile
+                    continue
+                damages[steps[-1]] = str(error)
                 warnings.warn(f"{error}; the one before it is tried", stacklevel=2)
         if damages:
-            raise ValueError("no checkpoint can be read:\n" + "\n".join(damages))
+            reasons = "\n".join(damages.values())
+            raise ValueError(f"no checkpoint can be read:\n{reasons}")
         return None
 
     def _clean(self) -> None:
-        """Deletes what killed runs left half written or half deleted."""
-        if self.directory.is_dir():
-            for path in self.directory.iterdir():
-                if not path.name.isdecimal():
+        """Deletes, once, what killed runs left half written or half deleted.
+
+        Only who saves may: what looks so to others is being written.
+        """
+        if not self._cleaned:
+            for pattern in (f"*{WRITING}*", f"{DELETING}*"):
+                for path in self.directory.glob(pattern):
                     shutil.rmtree(path, ignore_errors=True)
+        self._cleaned = True
 
     def _remove(self, path: Path) -> None:
         # Renamed first: half deleted it would still look like a checkpoint.
-        grave = path.with_name(f"deleted-{path.name}")
+        grave = path.with_name(f"{DELETING}{path.name}")
         shutil.rmtree(grave, ignore_errors=True)
         path.rename(grave)
         shutil.rmtree(grave, ignore_errors=True)
@@ -211,7 +230,7 @@ def _begin_save(path: Path, tree: PyTree, note: Mapping[str, Any]) -> Any:
 
     check_savable(tree)
     kinds = _kinds_of_keys(tree)
-    tree = jax.tree.map(np.asarray, jax.device_get(_numbers(tree)))
+    tree = jax.tree.map(np.asarray, jax.device_get(_numbers(_arrays(tree))))
     about = {"note": dict(note), "digests": _digests(tree, note), "keys": kinds}
     return ocp.save_async(path, tree, custom_metadata=about)
 
@@ -227,6 +246,12 @@ def check_savable(tree: PyTree) -> None:
         if 0 in np.shape(leaf):
             shape = np.shape(leaf)
             raise ValueError(f"{name} has shape {shape}: there is nothing to save")
+
+
+def _arrays(tree: PyTree) -> PyTree:
+    """Returns the tree with arrays for Python's numbers, as JAX makes them."""
+    as_array = lambda leaf: leaf if hasattr(leaf, "dtype") else jnp.asarray(leaf)
+    return jax.tree.map(as_array, tree)
 
 
 def _numbers(tree: PyTree) -> PyTree:
@@ -267,7 +292,7 @@ def _read(directory: str | Path, as_wanted: Callable[[Any], PyTree]) -> Saved:
         about = metadata.custom_metadata or {}
         if metadata.metadata is None:
             raise ValueError("a file of it is damaged or missing")
-        wanted = as_wanted(metadata.metadata)
+        wanted = _arrays(as_wanted(metadata.metadata))
         like, kinds = _numbers(wanted), _kinds_of_keys(wanted)
         differences = _differences(_leaves(metadata.metadata), _leaves(like))
         saved = {**kinds, **about.get("keys", {})}  # plain numbers may become any key
@@ -290,7 +315,7 @@ def to_jax(directory: str | Path, tree: PyTree, like: PyTree) -> PyTree:
 
     Raises ValueError for an array that JAX would cut, as float64 without x64.
     """
-    arrays = jax.tree.map(jnp.asarray, tree)
+    arrays, like = jax.tree.map(jnp.asarray, tree), _arrays(like)
     differences = _differences(_leaves(arrays), _leaves(tree))
     if differences:
         raise ValueError("\n".join([f"{directory} does not fit:", *differences]))

@@ -32,6 +32,7 @@ def run_main(main: Callable[[Config], object], config_type: type[Config]) -> Non
     gc.freeze()
     script = sys.modules["__main__"]
     spec = script.__spec__
+    config = None
     try:
         config = tyro.cli(
             config_type,
@@ -48,7 +49,7 @@ def run_main(main: Callable[[Config], object], config_type: type[Config]) -> Non
         print("interrupted", file=sys.stderr)
         sys.exit(130)
     except MISTAKES as error:
-        if "--debug" in sys.argv:
+        if "--debug" in sys.argv or (config and config.debug):
             raise
         print(f"error: {error}  (--debug shows where)", file=sys.stderr)
         sys.exit(2)

@@ -19,6 +19,7 @@ from jaxdl.resume import (
     Progress,
     Record,
     Saves,
+    check_params,
     finishing,
     record_at,
     samples_of,
@@ -140,7 +141,8 @@ def fit(
         empty or named "train", a state in the middle of an epoch or past the last, a
         driver or a watched metric that does not exist, a `checkpoint_dir` of another
         run or a state that cannot be saved there, or a `key` or `data` of other types.
-      FloatingPointError: a loss that is NaN or infinite; the message tells the step.
+      FloatingPointError: a loss that is NaN or infinite, or parameters that are, at the
+        end or before they are saved; the message tells the step.
         What was saved before stays.
       OSError: a checkpoint cannot be written.
     """
@@ -150,6 +152,7 @@ def fit(
     for examples in sets.values():
         _check_arrays(examples)
     _check_key(key)
+    state = jax.tree.map(jnp.asarray, state)
     held_out = {name: jax.device_put(part) for name, part in held_out.items()}
     splits = ["train", *held_out]
     if watch and not any(watch.metric.startswith(f"{split}/") for split in splits):
@@ -167,6 +170,7 @@ def fit(
     saves = None
     if checkpoint_dir:
         settings = settings_of(key, held_out=sorted(held_out), **feed.settings)
+        settings["watch"] = watch and [watch.metric, goal_of(watch.metric, watch.goal)]
         saves = Saves(checkpoint_dir, settings | samples_of(sets), save_seconds)
     restored = saves.restore(state) if saves else None
     (state, records, met), unsaved = restored or (Progress(state, [], {}), 0)
@@ -217,15 +221,18 @@ def fit(
             measured = {"train": _means(met, feed.sizes)}
             measured |= feed.measure(epoch - 1, state)
             records.append(_record(measured, splits))
+            _check_names(records[0], records[-1])
             if is_due(epoch, epochs):
                 report.line(_spell_epoch(epoch, epochs, records[-1]))
             for callback in callbacks:
                 callback(epoch, state, records[-1])
             is_best = watch and watch.is_best(records)
             if saves and is_best:
+                check_params(state)
                 saves.keep_best(state)
             position, met = 0, met if stop < length else {}
             save()
+        check_params(state)
         save(now=True)
     return jax.device_put(state), _joined(history, stack_records(records))
 
@@ -322,6 +329,7 @@ def _spell_epoch(epoch: int, epochs: int, record: Record) -> str:
 def _joined(first: HostMetrics, then: HostMetrics) -> HostMetrics:
     if not first or not then:
         return first or then
+    _check_names(first, then)
     return {name: np.concatenate([first[name], then[name]]) for name in first}
 
 
@@ -364,6 +372,12 @@ def _resumed(step: int, epoch: int, unsaved: int, ended: bool) -> str:
 def _loss_first(names: Iterable[str]) -> list[str]:
     """Orders the names, which jit returns by the alphabet, as people read them."""
     return sorted(names, key=lambda name: name != "loss")
+
+
+def _check_names(before: Iterable[str], now: Iterable[str]) -> None:
+    names = [", ".join(sorted(names)) for names in (before, now)]
+    if names[0] != names[1]:
+        raise ValueError(f"metrics of the run were {names[0]}; they are {names[1]}")
 
 
 def _check_finite(losses: np.ndarray, first_step: int, length: int) -> None:

@@ -58,10 +58,18 @@ def confusion_matrix(
 
     Classes outside of 0..num_classes-1 are not counted.
 
+    Raises:
+      ValueError: `labels` and `predictions` have not one axis of the same length.
+
     >>> confusion_matrix(jnp.array([0, 1, 1]), jnp.array([0, 0, 1]), 2)
     Array([[1, 0],
            [1, 1]], dtype=int32)
     """
+    if labels.ndim != 1 or labels.shape != predictions.shape:
+        raise ValueError(
+            f"labels {labels.shape} and predictions {predictions.shape} are not one"
+            " class for each example"
+        )
     # In 32 bits: small integers would wrap where they are compared.
     labels, predictions = (
         jnp.asarray(x).astype(jnp.promote_types(x.dtype, jnp.int32))

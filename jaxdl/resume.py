@@ -81,12 +81,18 @@ class Saves:
         self._best_state = jax.tree.map(jnp.copy, state)
 
     def save(self, progress: Progress, *, now: bool = False) -> None:
-        """Begins to write if a save is due, or `now`."""
+        """Begins to write if a save is due, or `now`.
+
+        Raises:
+          FloatingPointError: the parameters are not finite.
+          OSError: this or the save before cannot be written.
+        """
         step = int(progress.state.step)
         self._note_reached(step)
         late = self._latest.seconds_since_save >= self._seconds
         if step == self._saved or not (late or now):
             return
+        check_params(progress.state)
         if self._best_state is not None:  # first, so that `latest` implies it
             best = int(self._best_state.step)
             self._best.save(best, {"state": self._best_state}, self._settings)
@@ -124,6 +130,23 @@ def finishing(saves: Saves | None) -> Iterator[None]:
     finally:
         if saves:
             saves.finish()
+
+
+def check_params(state: TrainState) -> None:
+    """Raises FloatingPointError if a parameter is not finite; it tells which, and when.
+
+    A loss is that of the parameters before its step: it does not tell.
+    """
+    for path, leaf in paths(state.params).items():
+        if jnp.issubdtype(leaf.dtype, jnp.inexact):
+            shards = getattr(leaf, "addressable_shards", None)
+            parts = [leaf] if shards is None else [shard.data for shard in shards]
+            if not all(np.isfinite(np.asarray(part)).all() for part in parts):
+                raise FloatingPointError(
+                    f"parameter {path!r} is not finite after step {int(state.step)} of"
+                    " the run: try a smaller learning rate, and look for functions"
+                    " without a derivative, such as a root at 0"
+                )
 
 
 def load_best(directory: str | Path, like: Mapping[str, PyTree]) -> Saved:

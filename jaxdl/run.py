@@ -35,11 +35,13 @@ class Run:
     to save there; and what `save` is given.
     """
 
-    def __init__(self, directory: Path, lock: int):
+    def __init__(self, directory: Path, lock: int, before: str | None = None):
+        """`before` is the configuration that the call before this left, if any."""
         self.directory = directory
         self.checkpoints = directory / "checkpoints"
         self._logs: dict[str, EventLog] = {}
         self._lock = lock
+        self._before = before
 
     def log(self, epoch: int, state: Any, record: dict[str, Any]) -> None:
         """Writes an epoch's numbers to TensorBoard: a callback for `jaxdl.loop.fit`.
@@ -105,6 +107,9 @@ class Run:
         for log in self._logs.values():
             log.close()
         if error_type is not None:
+            if self._before is not None and issubclass(error_type, ValueError):
+                # Refused, as too few epochs are: the run is what it was.
+                _write_whole(self.directory / "config.yaml", self._before)
             self._remove_if_bare()
         else:
             print(f"Figures, log and what was saved: {self.directory}")
@@ -145,14 +150,14 @@ def open_run(name: str, config: RunConfig) -> Run:
             raise ValueError(f"--run-dir {directory} is not empty: name another")
         lock = _lock(directory)
         try:
-            _write_config(directory / "config.yaml", name, config)
+            before = _write_config(directory / "config.yaml", name, config)
         except BaseException:
             os.close(lock)
             raise
     except OSError as error:
         reason = f"cannot write the run to {directory}: {error.strerror}"
         raise type(error)(reason) from error
-    return Run(directory, lock)
+    return Run(directory, lock, before)
 
 
 def _lock(directory: Path) -> int:
@@ -171,15 +176,23 @@ def _lock(directory: Path) -> int:
     return lock
 
 
-def _write_config(path: Path, name: str, config: RunConfig) -> None:
+def _write_config(path: Path, name: str, config: RunConfig) -> str | None:
+    """Writes the configuration, and returns the one that was there."""
     import yaml
 
     settings = {"lesson": name, **asdict(config)}
     del settings["config"]
     text = yaml.safe_dump(settings, sort_keys=False)
+    before = None
     if path.exists():
         _check_same(path, yaml.safe_load(text))
-    part = path.with_name("config.yaml.part")
+        before = path.read_text()
+    _write_whole(path, text)
+    return before
+
+
+def _write_whole(path: Path, text: str) -> None:
+    part = path.with_name(f"{path.name}.part")
     part.write_text(text)
     part.replace(path)
 

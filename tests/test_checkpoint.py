@@ -111,7 +111,10 @@ def test_no_checkpoint(pair, tmp_path):
 
 
 def test_lists_and_dictionaries_come_back(rng, tmp_path):
-    tree = {"a": [rng.normal(size=3), {"b": np.arange(4, dtype=np.uint8)}], "c": 2.5}
+    tree = {
+        "a": [rng.normal(size=3), {"b": np.arange(4, dtype=np.uint8)}],
+        "c": np.float64(2.5),
+    }
     checkpoint.save(tmp_path / "tree", tree, {"words": ["x", None], "n": 3})
     saved = checkpoint.load_any(tmp_path / "tree")
     assert_same_bits(saved.tree, tree)
@@ -124,6 +127,21 @@ def test_what_is_there_is_replaced(pair, tmp_path):
         checkpoint.replace(tmp_path / "pair", new)
         assert_same_bits(checkpoint.load(tmp_path / "pair", pair), new)
     assert [path.name for path in tmp_path.iterdir()] == ["pair"]
+
+
+def test_a_kill_between_the_old_and_the_new_loses_nothing(pair, tmp_path):
+    checkpoint.save(tmp_path / "pair.old", pair)
+    checkpoint.save(tmp_path / "pair.new", pair)
+    with pytest.raises(ValueError, match="only numbers can be saved"):
+        checkpoint.replace(tmp_path / "pair", {"w": "word"})
+    assert_same_bits(checkpoint.load(tmp_path / "pair", pair), pair)
+
+
+def test_numbers_of_python_come_back_as_arrays(tmp_path):
+    tree = {"rate": 0.1, "steps": 3, "on": True, "w": jnp.ones(2)}
+    checkpoint.save(tmp_path / "tree", tree)
+    found = checkpoint.load(tmp_path / "tree", tree)
+    assert_same_bits(found, jax.tree.map(jnp.asarray, tree))
 
 
 def run_code(code, *arguments):
@@ -218,10 +236,40 @@ def test_what_a_kill_left_behind_is_cleared_away(tmp_path):
     saves = checkpoint.Checkpoints(tmp_path)
     saves.save(1, {"w": np.ones(2)}, {})
     saves.wait()
-    for name in ("2.orbax-checkpoint-tmp", "deleted-0"):
+    for name in ("2.orbax-checkpoint-tmp", "deleted-0", "notes"):
         (tmp_path / name).mkdir()
-    assert checkpoint.Checkpoints(tmp_path).latest({}).note == {}
-    assert [path.name for path in tmp_path.iterdir()] == ["1"]
+    before = sorted(tmp_path.iterdir())
+    saves = checkpoint.Checkpoints(tmp_path)
+    assert saves.latest({}).note == {}
+    assert sorted(tmp_path.iterdir()) == before  # another process may be writing them
+    saves.save(3, {"w": np.ones(2)}, {})
+    saves.wait()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["1", "3", "notes"]
+
+
+def test_what_is_deleted_while_it_is_read_is_no_damage(tmp_path):
+    """Another process saves newer ones meanwhile."""
+    saves = checkpoint.Checkpoints(tmp_path, keep=1)
+    saves.save(1, {"w": np.ones(2)}, {})
+    saves.wait()
+
+    def slowly(found):
+        if saves.steps == [1]:
+            saves.save(2, {"w": np.zeros(2)}, {})
+            saves.wait()
+        return found
+
+    assert not checkpoint.Checkpoints(tmp_path).newest(slowly).tree["w"].any()
+
+
+def test_a_folder_that_is_no_checkpoint(tmp_path):
+    (tmp_path / "2026").mkdir()
+    saves = checkpoint.Checkpoints(tmp_path)
+    with (
+        pytest.warns(UserWarning, match="2026 (holds no checkpoint|cannot be read)"),
+        pytest.raises(ValueError, match="no checkpoint can be read"),
+    ):
+        saves.latest({})
 
 
 FULL = """

@@ -164,6 +164,15 @@ def test_debug_shows_the_traceback(tmp_path):
     assert "Traceback" in done.stderr
 
 
+def test_debug_may_stand_in_the_file(run, tmp_path):
+    (tmp_path / "mine.yaml").write_text("debug: true\nlearning_rate: 0.1\n")
+    (tmp_path / "there").mkdir()
+    (tmp_path / "there" / "thesis.tex").write_text("precious")
+    flags = ["--config", "mine.yaml", "--run-dir", "there"]
+    with pytest.raises(ValueError, match="there is not empty"):
+        run("experiments.linear_regression", *flags)
+
+
 def test_a_wrong_flag_suggests_the_right_one(run):
     done = run("experiments.lenet", "--batchsize", "3")
     assert done.returncode == 2

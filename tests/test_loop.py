@@ -590,6 +590,71 @@ def test_a_run_of_other_data_is_refused(run, tmp_path, rng, rows):
     go_on(2, jnp.asarray(x), jnp.asarray(x))
 
 
+def test_a_run_with_another_watch_is_refused(run, tmp_path):
+    train(run, watch=Watch("train/error", "min", patience=9), checkpoint_dir=tmp_path)
+    for watch in (None, Watch("train/error", "max"), Watch("train/loss")):
+        with pytest.raises(
+            ValueError, match=r"watch: was \['train/error', 'min'\], is"
+        ):
+            train(run, epochs=4, watch=watch, checkpoint_dir=tmp_path)
+    train(run, epochs=4, watch=Watch("train/error", "min"), checkpoint_dir=tmp_path)
+
+
+@pytest.mark.parametrize("names", [{"loss"}, {"loss", "square", "root"}])
+def test_a_run_with_other_metrics_is_refused(run, tmp_path, names):
+    def measure(*arguments):
+        loss = eval_fn(*arguments)["loss"]
+        return {"loss": loss, "square": loss**2, "root": loss**0.5}
+
+    def go_on(epochs, names):
+        some = lambda *arguments: {
+            n: v for n, v in measure(*arguments).items() if n in names
+        }
+        settings = {"eval_step": make_eval_step(some), "held_out": {"test": run[2]}}
+        train(run, epochs=epochs, checkpoint_dir=tmp_path, **settings)
+
+    go_on(1, {"loss", "square"})
+    said = (
+        "metrics of the run were test/loss, test/square, train/error, train/loss; they"
+    )
+    with pytest.raises(ValueError, match=said):
+        go_on(2, names)
+
+
+@pytest.mark.parametrize("dtype", [np.float64, float])
+def test_a_state_of_numpy_or_python_goes_on(run, tmp_path, dtype):
+    _, step, data = run
+    start = lambda: init_state(dtype(0.5), optax.sgd(0.1, momentum=0.9))
+    settings = {"epochs": 3, "checkpoint_dir": tmp_path}
+    train((start(), step, data), **settings | {"epochs": 1})
+    state, _ = train((start(), step, data), **settings)
+    assert_same_bits(state, train((start(), step, data))[0])
+
+
+@pytest.mark.parametrize("driver", ["auto", "scan", "loop"])
+def test_a_last_update_that_is_not_finite_is_neither_returned_nor_saved(
+    tmp_path, driver
+):
+    """Its loss was finite: the derivative of a root at 0 is not."""
+
+    def rooted(params, model_state, batch, key):
+        return jnp.sqrt(params["c"] ** 2), (model_state, {})
+
+    optimizer = optax.sgd(1.0)
+    state = init_state({"c": jnp.float32(2.0)}, optimizer)
+    run = state, make_train_step(rooted, optimizer), {"x": np.zeros(4, np.float32)}
+    settings = {"batch_size": 4, "epochs": 3, "driver": driver}
+    message = r"parameter 'c' is not finite after step 3 of the run"
+    with pytest.raises(FloatingPointError, match=message):
+        train(run, **settings)
+    settings |= {"checkpoint_dir": tmp_path, "watch": Watch("train/loss")}
+    settings |= {"save_seconds": 0}
+    with pytest.raises(FloatingPointError, match=message):
+        train(run, **settings)
+    assert Checkpoints(tmp_path / "latest").steps[-1] == 2
+    assert load_best(tmp_path, {"state": state}).tree["state"].step == 2
+
+
 def test_a_run_on_random_keys_goes_on(run, tmp_path):
     state, *_ = run
     keys = {"keys": jax.random.split(jax.random.key(1), 11)}

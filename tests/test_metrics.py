@@ -71,6 +71,13 @@ def test_a_confusion_matrix_counts_pairs(rng):
     np.testing.assert_array_equal(ours, expected)
 
 
+@pytest.mark.parametrize("shape", [(3, 1), (1, 3), (2,), ()])
+def test_predictions_of_another_shape_are_refused(shape, unchecked):
+    labels, predictions = jnp.array([0, 1, 1]), jnp.zeros(shape, int)
+    with pytest.raises(ValueError, match=r"labels \(3,\) and predictions \("):
+        confusion_matrix(labels, predictions, 2)
+
+
 def test_classes_outside_are_not_counted():
     labels, predictions = jnp.array([-1, 0, 2, 1]), jnp.array([0, -1, 0, 2])
     assert not confusion_matrix(labels, predictions, 2).any()

@@ -92,6 +92,15 @@ def test_the_average_of_parameters_equals_torchs(problem):
         assert_close(average_of(state.opt_state), average)
 
 
+def test_a_step_may_overwrite_a_state_with_averages(problem):
+    params, data = problem
+    optimizer = optax.chain(sgd(0.1), track_average(0.8))
+    step = make_train_step(loss_fn, optimizer)
+    expected = jax.jit(step)(init_state(params, optimizer), data, KEY)
+    donating = jax.jit(step, donate_argnums=0)
+    assert_same_bits(donating(init_state(params, optimizer), data, KEY), expected)
+
+
 def test_averages_that_cannot_be(problem):
     params, _ = problem
     with pytest.raises(ValueError, match=r"decay=1.5 is not within \[0, 1\]"):

@@ -266,6 +266,24 @@ def test_a_run_of_other_settings_is_refused(here):
     open_run("lesson", Config(run_dir="mine", seed=3, debug=True)).__exit__(None)
 
 
+def test_a_refused_call_leaves_the_configuration(here):
+    def call(epochs, error=None):
+        with open_run("lesson", ImageConfig(run_dir="mine", epochs=epochs)) as run:
+            run.log(1, None, {"train/loss": 2.0})
+            if error:
+                raise error
+
+    file = here / "mine" / "config.yaml"
+    call(3)
+    before = file.read_text()
+    with pytest.raises(ValueError, match="too few epochs"):
+        call(1, ValueError("too few epochs"))
+    assert file.read_text() == before
+    with pytest.raises(KeyboardInterrupt):
+        call(5, KeyboardInterrupt())
+    assert file.read_text() != before  # it had trained some of its epochs
+
+
 def test_a_run_that_does_not_name_its_lesson_goes_on(here):
     """Older ones do not."""
     open_run("lesson", Config(run_dir="mine")).__exit__(None)

@@ -232,8 +232,35 @@ def test_a_single_value_is_in_the_whole_grid():
 
 
 def test_a_grid_without_values():
-    with pytest.raises(ValueError, match="momentum has no values"):
+    with pytest.raises(ValueError, match=r"momentum has shape \(0,\)"):
         grid(rate=[0.1], momentum=[])
+
+
+def test_a_grid_of_tuples_functions_and_nothing(rng):
+    points = grid(
+        width=[(3,), (2, 3), (4, 2)], act=[jnp.tanh, None], learning_rate=[0.1, 0.2]
+    )
+    assert points["width"].tolist() == [
+        w for w in [(3,), (2, 3), (4, 2)] for _ in "1234"
+    ]
+    assert points["act"].tolist() == [jnp.tanh, jnp.tanh, None, None] * 3
+    seen = set()
+
+    def counting(settings, key, data):
+        seen.add((settings["width"], settings["act"]))
+        rate = settings["learning_rate"] * len(settings["width"])
+        return train({"learning_rate": rate}, key, data)
+
+    settings = {"eval_step": eval_step, "static": ("width", "act"), "show": False}
+    data = examples(rng)
+    sweep = search(counting, points, data, {"test": data}, KEY, **settings)
+    assert seen == {*zip(points["width"].tolist(), points["act"].tolist(), strict=True)}
+    best = sweep.best("test/loss")
+    assert best["width"] in [(3,), (2, 3), (4, 2)]
+    refit(counting, best, data, KEY, static=("width", "act"))
+    assert "(2, 3)" in str(sweep)
+    assert "tanh" in str(sweep)
+    sweep_figure(*sweep, "test/loss").canvas.draw()
 
 
 def test_random_points_follow_their_distributions():
@@ -389,7 +416,10 @@ def test_static_settings_are_python_values_with_a_program_each(rng):
     [
         ({"a": [1.0], "b": [1.0, 2.0]}, {}, r"different lengths: \{'a': 1, 'b': 2\}"),
         ({"a": []}, {}, r"a has shape \(0,\)"),
-        ({"a": [[1.0]]}, {}, r"a has shape \(1, 1\)"),
+        ({"a": np.ones((1, 1))}, {}, r"a has shape \(1, 1\)"),
+        ({"a": [[1.0]]}, {}, r"a=\[1.0\] is no number: name it in `static`"),
+        ({"a": [[1.0]]}, {"static": ("a",)}, "unhashable type: 'list'; a tuple"),
+        ({"a": [None]}, {}, "a=None is no number: name it in `static`"),
         ({"a": ["x", "y"]}, {}, "a='x' is no number: name it in `static`"),
         ({"a": [1.0]}, {"static": ("b",)}, r"static='b' is not among .*\['a'\]"),
         ({"a": [1.0]}, {"how": "loop"}, "how='loop'"),

@@ -97,8 +97,9 @@ def _fit_scale(name: str, values: Float64[np.ndarray, " n"]) -> Scale:
         )
     # Of equal values, NumPy's mean and standard deviation are off by a rounding error.
     varies = present.min() < present.max()
+    mean = float(present.mean()) if varies else float(present[0])
     std = float(present.std()) if varies else 0.0
-    return Scale(float(present.mean()), std or 1.0, len(present) < len(values))
+    return Scale(mean, std or 1.0, len(present) < len(values))
 
 
 def _check_columns(

@@ -38,8 +38,8 @@ def track_average(decay: float | int = 0.999) -> optax.GradientTransformation:
     if not 0 <= decay <= 1:
         raise ValueError(f"decay={decay} is not within [0, 1]")
 
-    def init(params):
-        return AverageState(jnp.int32(0), jax.tree.map(jnp.asarray, params))
+    def init(params):  # copies: no step can be given one array's memory twice
+        return AverageState(jnp.int32(0), jax.tree.map(jnp.array, params))
 
     def update(updates, state, params=None):
         if params is None:

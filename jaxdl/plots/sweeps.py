@@ -29,6 +29,7 @@ def sweep_figure(
     """
     if name not in metrics or metrics[name].ndim != 2:
         raise ValueError(f"name={name!r} is no single number of {', '.join(metrics)}")
+    settings = {name: _drawable(column) for name, column in settings.items()}
     values, repeats = metrics[name], metrics[name].shape[1]
     varying = {k: v for k, v in settings.items() if len(np.unique(v)) > 1}
     if not varying:
@@ -80,8 +81,18 @@ def _lines(others: Mapping[str, np.ndarray], points: int) -> dict[str, list[int]
     return {"": list(range(points))} if alone else lines
 
 
+def _drawable(column: np.ndarray) -> np.ndarray:
+    return (
+        np.array([_short(value) for value in column])
+        if column.dtype == object
+        else column
+    )
+
+
 def _short(value) -> str:
-    return f"{value:.4g}" if isinstance(value, np.floating) else str(value)
+    if isinstance(value, np.floating):
+        return f"{value:.4g}"
+    return getattr(value, "__name__", str(value))
 
 
 def _draw_points(axes, x: np.ndarray, values: np.ndarray, **style) -> None:

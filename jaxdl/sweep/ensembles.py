@@ -89,7 +89,10 @@ def refit(
 
 def _single_point(settings: Settings, static: Sequence[str]) -> tuple[dict, dict]:
     """Returns the settings of one point: those that are static, and the others."""
-    points, n = as_points(settings)
+    # A tuple is one value here, as Sweep.best returns it.
+    points, n = as_points(
+        {name: [v] if isinstance(v, tuple) else v for name, v in settings.items()}
+    )
     if n > 1:
         raise ValueError(f"settings hold {n} points: choose one, as Sweep.best does")
     constants, traced, _ = next(by_static(points, n, static))

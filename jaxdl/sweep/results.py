@@ -7,6 +7,7 @@ import numpy as np
 from jaxtyping import Bool
 
 from jaxdl.metrics import goal_of
+from jaxdl.sweep.settings import value_at
 
 SHOWN = 5
 """how many points a warning names"""
@@ -69,7 +70,8 @@ class Sweep(NamedTuple):
             )
         losses = self.mean[metric] * (1 if goal == "min" else -1)
         best = np.where(usable, losses, np.inf).argmin()
-        return {name: values[best].item() for name, values in self.settings.items()}
+        settings = self.settings.items()
+        return {name: value_at(values, int(best)) for name, values in settings}
 
     def __str__(self) -> str:
         rows = [[*self.settings, *_columns(self)]]
@@ -125,4 +127,6 @@ def _cells(sweep: Sweep, point: int) -> list[str]:
 
 
 def _short(value: Any) -> str:
-    return f"{value:.4g}" if isinstance(value, np.floating) else str(value)
+    if isinstance(value, np.floating):
+        return f"{value:.4g}"
+    return getattr(value, "__name__", str(value))

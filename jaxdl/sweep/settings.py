@@ -1,7 +1,6 @@
 """Points to try: a value for each of them, by the names of the hyperparameters."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from itertools import product
 from typing import Any
 
 import jax
@@ -16,17 +15,20 @@ Distribution = Callable[[PRNGKeyArray, tuple[int, ...]], Array]
 def grid(**values: Any) -> Points:
     """Returns every combination of the values, of which the last name varies fastest.
 
+    Values are numbers, words, or what `static` may name: tuples, functions, None.
+
     Raises:
-      ValueError: a name has no values.
+      ValueError: a name has no values, or an array of them more than one axis.
 
     >>> grid(learning_rate=[0.1, 1.0], momentum=[0.0, 0.9])["momentum"]
     array([0. , 0.9, 0. , 0.9])
     """
-    for name, given in values.items():
-        if np.size(given) == 0:
-            raise ValueError(f"{name} has no values")
-    columns = zip(*product(*map(np.ravel, values.values())), strict=True)
-    return dict(zip(values, map(np.array, columns), strict=True))
+    arrays = _arrays(values)
+    rows = np.meshgrid(*(np.arange(a.size) for a in arrays.values()), indexing="ij")
+    return {
+        name: np.atleast_1d(array)[each.ravel()]
+        for (name, array), each in zip(arrays.items(), rows, strict=True)
+    }
 
 
 def random_search(key: PRNGKeyArray, n: int, **distributions: Distribution) -> Points:
@@ -81,10 +83,7 @@ def as_points(settings: Mapping[str, Any]) -> tuple[Points, int]:
     Raises:
       ValueError: settings differ in length, have none, or more than one axis.
     """
-    arrays = {name: np.asarray(values) for name, values in settings.items()}
-    for name, values in arrays.items():
-        if values.ndim > 1 or values.size == 0:
-            raise ValueError(f"{name} has shape {values.shape}: no values for points")
+    arrays = _arrays(settings)
     lengths = {name: len(values) for name, values in arrays.items() if values.ndim}
     if len(set(lengths.values())) > 1:
         raise ValueError(f"settings have different lengths: {lengths}")
@@ -110,13 +109,48 @@ def by_static(
     for name, values in traced.items():
         if not (jnp.issubdtype(values.dtype, np.number) or values.dtype == bool):
             raise ValueError(
-                f"{name}={values[0].item()!r} is no number: name it in `static`, and"
+                f"{name}={value_at(values, 0)!r} is no number: name it in `static`, and"
                 " it stays a Python value"
             )
     groups: dict[tuple, list[int]] = {}
     for i in range(n):
-        choice = tuple(points[name][i].item() for name in static)
-        groups.setdefault(choice, []).append(i)
+        choice = tuple(value_at(points[name], i) for name in static)
+        try:
+            groups.setdefault(choice, []).append(i)
+        except TypeError as error:
+            settings = dict(zip(static, choice, strict=True))
+            reason = f"static settings {settings}: {error}; a tuple would do"
+            raise ValueError(reason) from error
     for choice, rows in groups.items():
         part = {name: values[rows] for name, values in traced.items()}
         yield dict(zip(static, choice, strict=True)), part, np.array(rows)
+
+
+def value_at(values: np.ndarray, point: int) -> Any:
+    """Returns a point's value as Python has it."""
+    return values[point : point + 1].tolist()[0]
+
+
+def _arrays(settings: Mapping[str, Any]) -> Points:
+    arrays = {name: _array(values) for name, values in settings.items()}
+    for name, values in arrays.items():
+        if values.ndim > 1 or values.size == 0:
+            raise ValueError(f"{name} has shape {values.shape}: no values for points")
+    return arrays
+
+
+def _array(values: Any) -> np.ndarray:
+    """Makes an array of values; of objects where they are not all numbers or words."""
+    if not isinstance(values, list | tuple):
+        return np.asarray(values)
+    words = sum(isinstance(value, str) for value in values)
+    numbers = sum(
+        isinstance(value, int | float | np.generic | jax.Array) and np.ndim(value) == 0
+        for value in values
+    )
+    if len(values) in (words, numbers):
+        return np.asarray(values)
+    array = np.empty(len(values), object)
+    for i, value in enumerate(values):  # one by one: NumPy would take tuples apart
+        array[i] = value
+    return array

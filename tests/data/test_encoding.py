@@ -178,6 +178,12 @@ def test_a_table_of_another_schema_is_refused():
         encode(fit_encoder(BOTH, TRAIN), other)
 
 
+@pytest.mark.parametrize("value", [0.1, 1.7e18 + 123456789, 1e30])
+def test_a_constant_column_is_zero(value):
+    schema, table = columns(np.full((891, 1), value))
+    assert not encode(fit_encoder(schema, table), table).any()
+
+
 def test_a_feature_beyond_float32_is_refused():
     encoder = fit_encoder(*columns(np.array([[0.0, 1], [1e-30, 2]])))
     assert encoder.numeric["n0"] == Scale(5e-31, 5e-31, False)
