@@ -228,7 +228,6 @@ def fit(
                 callback(epoch, state, records[-1])
             is_best = watch and watch.is_best(records)
             if saves and is_best:
-                check_params(state)
                 saves.keep_best(state)
             position, met = 0, met if stop < length else {}
             save()

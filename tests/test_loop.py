@@ -631,9 +631,10 @@ def test_a_state_of_numpy_or_python_goes_on(run, tmp_path, dtype):
     assert_same_bits(state, train((start(), step, data))[0])
 
 
+@pytest.mark.parametrize("epochs", [3, 9])
 @pytest.mark.parametrize("driver", ["auto", "scan", "loop"])
-def test_a_last_update_that_is_not_finite_is_neither_returned_nor_saved(
-    tmp_path, driver
+def test_parameters_that_are_not_finite_are_neither_returned_nor_saved(
+    tmp_path, driver, epochs
 ):
     """Its loss was finite: the derivative of a root at 0 is not."""
 
@@ -648,7 +649,7 @@ def test_a_last_update_that_is_not_finite_is_neither_returned_nor_saved(
     with pytest.raises(FloatingPointError, match=message):
         train(run, **settings)
     settings |= {"checkpoint_dir": tmp_path, "watch": Watch("train/loss")}
-    settings |= {"save_seconds": 0}
+    settings |= {"save_seconds": 0, "epochs": epochs}
     with pytest.raises(FloatingPointError, match=message):
         train(run, **settings)
     assert Checkpoints(tmp_path / "latest").steps[-1] == 2
