@@ -71,7 +71,8 @@ def make_train_step(
     pass the same key every time, and a run resumed from a checkpoint repeats itself.
     Its metrics are those of `loss_fn` and the loss, before the update. An optimiser
     that takes extra arguments, such as `optax.contrib.reduce_on_plateau`, gets the loss
-    as `value`.
+    as `value`; those that search along a line, such as `optax.lbfgs`, the gradient as
+    `grad` and the batch's loss by parameters as `value_fn`.
 
     Raises:
       ValueError: `loss_fn` gives a model state of other entries than it was given.
@@ -86,10 +87,18 @@ def make_train_step(
         )
         model_state = _as_given(model_state, state.model_state)
         arguments = grads, state.opt_state, state.params
+        extra = {
+            "value": loss,
+            "grad": grads,
+            "value_fn": lambda params: loss_fn(
+                params, state.model_state, batch, step_key
+            )[0],
+        }
         try:
-            updates, opt_state = optimizer.update(*arguments, value=loss)
-        except TypeError as error:  # sam takes other extra arguments, and not this one
-            if "unexpected keyword argument 'value'" not in str(error):
+            updates, opt_state = optimizer.update(*arguments, **extra)
+        except TypeError as error:  # sam takes other extra arguments, and not these
+            unknown = "unexpected keyword argument"
+            if not any(f"{unknown} {name!r}" in str(error) for name in extra):
                 raise
             updates, opt_state = optimizer.update(*arguments)
         params = optax.apply_updates(state.params, updates)

@@ -512,6 +512,31 @@ def test_a_model_state_may_come_back_in_other_containers(given, found):
     assert jax.tree.leaves(state.model_state) == jax.tree.leaves(found)
 
 
+def test_line_searches_see_the_loss_of_the_batch(rng, x64):
+    """L-BFGS, as its own loop in optax's documentation has it."""
+    target = jnp.asarray(rng.normal(size=5))
+    optimizer = optax.lbfgs(memory_size=3)
+
+    def loss_of(params, batch):
+        return (batch * (params**2 - target) ** 2).sum()
+
+    loss_fn = lambda params, state, batch, key: (loss_of(params, batch), (state, {}))
+    params, batch = jnp.asarray(rng.normal(size=5)), jnp.arange(1.0, 6.0)
+    state = init_state(params, optimizer)
+    steps = jax.jit(make_train_step(loss_fn, optimizer))
+    value_fn = lambda params: loss_of(params, batch)
+    value_and_grad = jax.jit(optax.value_and_grad_from_state(value_fn))
+    opt_state = optimizer.init(params)
+    for _ in range(8):
+        state, _ = steps(state, batch, jax.random.key(0))
+        value, grad = value_and_grad(params, state=opt_state)
+        updates, opt_state = optimizer.update(
+            grad, opt_state, params, value=value, grad=grad, value_fn=value_fn
+        )
+        params = optax.apply_updates(params, updates)
+        np.testing.assert_allclose(state.params, params, **EXACT)
+
+
 def test_optimisers_that_take_other_extra_arguments_train():
     adversary = optax.chain(optax.contrib.normalize(), optax.sgd(0.05))
     sam = optax.contrib.sam(optax.sgd(0.1), adversary)
