@@ -16,6 +16,7 @@ import jax
 import jax.numpy as jnp
 from jax.nn.initializers import ones as ones
 from jax.nn.initializers import zeros as zeros
+from jax.scipy.special import ndtr, ndtri
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float, PRNGKeyArray
 
@@ -24,6 +25,8 @@ Mode = Literal["fan_in", "fan_out"]
 
 ROW = 2**20
 """numbers that are drawn in one row, at most"""
+FARTHEST = 12
+"""standard deviations from the mean up to which float32 has probabilities"""
 
 
 def uniform(a: float | int = 0.0, b: float | int = 1.0) -> Initializer:
@@ -68,19 +71,39 @@ def trunc_normal(
     `jax.nn.initializers.truncated_normal`: by default std = 0.02 truncates nothing.
 
     Raises:
-      ValueError: std <= 0 or a >= b.
+      ValueError: std <= 0, a >= b, or both limits are more than 12 std to one side of
+        the mean, where probabilities are too small for float32.
     """
     if not std > 0:
         raise ValueError(f"std={std} is not above 0")
     if not a < b:
         raise ValueError(f"a={a} is not below b={b}")
     low, high = (a - mean) / std, (b - mean) / std
+    if low > FARTHEST or high < -FARTHEST:
+        raise ValueError(
+            f"a={a} and b={b} are more than {FARTHEST} std to one side of the mean"
+        )
 
     def draw(key, shape, dtype):
-        z = jax.random.truncated_normal(key, low, high, shape, dtype)
+        if low <= 0 <= high:
+            z = jax.random.truncated_normal(key, low, high, shape, dtype)
+        else:
+            z = _draw_tail(key, shape, dtype, low, high)
         return jnp.clip(mean + std * z, a, b)
 
     return _each(draw)
+
+
+def _draw_tail(key, shape, dtype, low: float, high: float):
+    """Draws between limits on one side of 0.
+
+    Left of it, where probabilities are small: beside 1 they would be lost.
+    """
+    left, right = (-high, -low) if low > 0 else (low, high)
+    wide = jnp.promote_types(dtype, jnp.float32)
+    share = ndtr(jnp.array([left, right], wide))
+    z = ndtri(jax.random.uniform(key, shape, wide, share[0], share[1]))
+    return (-z if low > 0 else z).astype(dtype)
 
 
 def constant(val: float | int) -> Initializer:

@@ -74,6 +74,9 @@ ANY_SHAPE = [
     (trunc_normal, "trunc_normal_", ()),
     (trunc_normal, "trunc_normal_", (0.3, 2.0, -1.0, 0.5)),
     (trunc_normal, "trunc_normal_", (0.0, 0.02)),
+    (trunc_normal, "trunc_normal_", (0.0, 1.0, 4.0, 5.0)),
+    (trunc_normal, "trunc_normal_", (0.0, 1.0, 6.0, 9.0)),
+    (trunc_normal, "trunc_normal_", (1.0, 0.5, -3.5, -3.0)),
     (xavier_uniform, "xavier_uniform_", ()),
     (xavier_normal, "xavier_normal_", (2.0,)),
     (kaiming_uniform, "kaiming_uniform_", ()),
@@ -82,6 +85,7 @@ ANY_SHAPE = [
 ]
 
 
+@pytest.mark.filterwarnings("ignore:mean is more than 2 std:UserWarning")
 @pytest.mark.parametrize(("ours", "theirs", "arguments"), ANY_SHAPE)
 def test_draws_as_torch_does(ours, theirs, arguments):
     torch.manual_seed(1)
@@ -301,3 +305,8 @@ def test_large_arrays_are_drawn_in_their_shape():
     drawn = lambda shape: str(jax.make_jaxpr(lambda key: normal()(key, shape))(KEY))
     assert "reshape" in drawn((3, 4))
     assert "reshape" not in drawn((1024, 1025))
+
+
+def test_limits_where_float32_has_no_probabilities_are_refused():
+    with pytest.raises(ValueError, match=r"a=13.* more than 12 std to one side"):
+        trunc_normal(0.0, 1.0, 13.0, 14.0)

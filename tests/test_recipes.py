@@ -92,6 +92,16 @@ def test_the_average_of_parameters_equals_torchs(problem):
         assert_close(average_of(state.opt_state), average)
 
 
+@pytest.mark.parametrize("decay", [0.9, 0.99])
+def test_an_average_in_bfloat16_of_what_stays_is_that(decay):
+    params = jnp.array([1, 1.5, 0.3, -7], jnp.bfloat16)
+    average = track_average(decay)
+    state = average.init(params)
+    for _ in range(400):
+        _, state = average.update(jnp.zeros(4), state, params)
+    assert_same_bits(state.average, params)
+
+
 def test_a_step_may_overwrite_a_state_with_averages(problem):
     params, data = problem
     optimizer = optax.chain(sgd(0.1), track_average(0.8))

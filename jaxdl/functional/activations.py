@@ -1,6 +1,6 @@
 """Activations as torch.nn.functional computes them: values and gradients.
 
-Re-exports, which compute what PyTorch computes at kinks and infinities too: `celu`,
+Re-exports, which compute what PyTorch computes at kinks and infinities too:
 `elu`, `hardsigmoid`, `hardswish`, `logsigmoid`, `mish`, `relu`, `relu6`, `selu`,
 `sigmoid`, `silu`, `softsign` from `jax.nn` and `tanh` from `jax.numpy`. The gradients
 of `relu`, `relu6` and `hardtanh` at their kinks are 0. In float64 PyTorch rounds the
@@ -20,7 +20,6 @@ from typing import Literal
 
 import jax
 import jax.numpy as jnp
-from jax.nn import celu as celu
 from jax.nn import elu as elu
 from jax.nn import mish as mish
 from jax.nn import relu as relu
@@ -30,6 +29,8 @@ from jax.nn import sigmoid as sigmoid
 from jax.nn import silu as silu
 from jax.numpy import tanh as tanh
 from jaxtyping import Array, Float
+
+from jaxdl.functional.products import spread
 
 hardsigmoid = jax.nn.hard_sigmoid
 hardswish = jax.nn.hard_silu
@@ -59,6 +60,22 @@ def leaky_relu(
     return jnp.where(input > 0, input, negative_slope * input)
 
 
+def celu(input: Float[Array, "*shape"], alpha: float = 1.0) -> Float[Array, "*shape"]:
+    """`input` above 0, below it alpha (exp(input / alpha) - 1).
+
+    Barron, "Continuously Differentiable Exponential Linear Units", 2017.
+
+    Raises:
+      ValueError: `alpha` is 0.
+
+    >>> celu(jnp.array([-2.0, 2.0]), alpha=2.0)
+    Array([-1.2642411,  2.       ], dtype=float32)
+    """
+    if alpha == 0:
+        raise ValueError("alpha=0: celu divides by it")
+    return jax.nn.celu(input, alpha)
+
+
 def prelu(
     input: Float[Array, "*shape"],
     weight: Float[Array, " slopes"] | Float[Array, ""],
@@ -77,7 +94,7 @@ def prelu(
         weight = weight.reshape(())
     elif weight.shape != input.shape[-1:]:
         raise ValueError(f"weight {weight.shape} does not fit input {input.shape}")
-    return jnp.where(input > 0, 1, weight) * input
+    return jnp.where(input > 0, 1, spread(weight, input.shape)) * input
 
 
 def gelu(

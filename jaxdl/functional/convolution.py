@@ -8,6 +8,7 @@ from jaxtyping import Array, Float
 from jaxdl.backend import on_cpu
 from jaxdl.functional.convolution_cpu import convolve_cpu
 from jaxdl.functional.convolution_xla import Sliding, convolve
+from jaxdl.functional.products import spread
 from jaxdl.functional.windows import (
     AXES,
     Pads,
@@ -136,7 +137,7 @@ def _conv(axes, input, weight, bias, stride, padding, dilation, groups, padding_
     sliding = Sliding(stride, pads, dilation, groups)
     output = (convolve_cpu if on_cpu() else convolve)(images, weight, sliding)
     output = output[0] if single else output
-    return output if bias is None else output + bias
+    return output if bias is None else output + spread(bias, output.shape)
 
 
 def _pad(images, pads: Pads, mode: str):

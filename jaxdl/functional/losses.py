@@ -156,8 +156,9 @@ def cross_entropy(
 
     Raises:
       ValueError: shapes or types do not fit, `label_smoothing` lies outside of [0, 1],
-        or a label outside of 0..classes-1 without being `ignore_index`. Labels can only
-        be looked at outside of jit; inside, such a label makes loss and gradient NaN.
+        an `ignore_index` from 0 on is given with probabilities, or a label lies outside
+        of 0..classes-1 without being `ignore_index`. Labels can only be looked at
+        outside of jit; inside, such a label makes loss and gradient NaN.
 
     >>> cross_entropy(jnp.array([[0.0, 0.0], [1e3, 0.0]]), jnp.array([0, 0]))
     Array(0.3465736, dtype=float32)
@@ -169,6 +170,11 @@ def cross_entropy(
     log_p = log_p if weight is None else weight * log_p
     if target.shape == input.shape:
         check_floating(target=target)
+        if ignore_index >= 0:
+            raise ValueError(
+                f"ignore_index={ignore_index} is for class indices: the target holds"
+                " probabilities"
+            )
         # Not a mean of two losses: the one of a class with logit -inf, of which the
         # target has nothing, is NaN.
         if label_smoothing > 0:

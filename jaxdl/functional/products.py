@@ -25,7 +25,18 @@ FEW_OUTPUTS = 16
 def affine(x, weight, bias):
     """Computes x · weight + bias; None is no bias."""
     product = matmul(x, weight)
-    return product if bias is None else product + bias
+    return product if bias is None else product + spread(bias, product.shape)
+
+
+def spread(array, shape):
+    """Broadcasts a half-precision parameter: its gradient is added up in float32.
+
+    Others broadcast themselves.
+    """
+    wide = jnp.promote_types(array.dtype, jnp.float32)
+    if wide == array.dtype:
+        return array
+    return jnp.broadcast_to(array.astype(wide), shape).astype(array.dtype)
 
 
 # Compiled, for those who call it outside of jit: several small operations otherwise.

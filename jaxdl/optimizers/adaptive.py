@@ -13,6 +13,7 @@ from jaxdl.optimizers.arguments import (
     check_at_least,
     check_betas,
     gradient,
+    in_float32,
     is_zero,
 )
 
@@ -117,7 +118,7 @@ def rmsprop(
     direction = optax.scale_by_stddev if centered else optax.scale_by_rms
     return optax.chain(
         *gradient(weight_decay, maximize),
-        direction(alpha, eps, initial_scale=0.0, eps_in_sqrt=False),
+        in_float32(direction(alpha, eps, initial_scale=0.0, eps_in_sqrt=False)),
         *([] if is_zero(momentum) else [optax.trace(momentum)]),
         optax.scale_by_learning_rate(lr),
     )
@@ -180,7 +181,6 @@ def _adam_direction(
     def update(updates, state, params=None):
         mu = optax.tree.update_moment(updates, state.mu, b1, 1)
         nu = optax.tree.update_moment_per_elem_norm(updates, state.nu, b2, 2)
-        nu = optax.tree.cast_like(nu, state.nu)
         count = optax.safe_increment(state.count)
         if amsgrad:
             largest = jax.tree.map(jnp.maximum, state.nu_max, nu)
@@ -196,7 +196,7 @@ def _adam_direction(
         return jax.tree.map(direction, mu, largest), state
 
     like = optax.scale_by_amsgrad if amsgrad else optax.scale_by_adam
-    return optax.GradientTransformation(like().init, update)
+    return in_float32(optax.GradientTransformation(like().init, update))
 
 
 def _bias_correction(beta: ArrayLike, count: Array) -> Array:

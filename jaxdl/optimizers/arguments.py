@@ -4,8 +4,10 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import optax
 from jax.typing import ArrayLike
+from jaxtyping import Array
 
 LearningRate = ArrayLike | Callable[..., ArrayLike]
 
@@ -37,6 +39,25 @@ def gradient(weight_decay: ArrayLike, maximize: bool) -> list:
     steps = [optax.scale(-1)] if maximize else []
     decay = [] if is_zero(weight_decay) else [optax.add_decayed_weights(weight_decay)]
     return steps + decay
+
+
+def widened(array: ArrayLike) -> Array:
+    """Returns the array in float32 at least."""
+    return jnp.asarray(array, jnp.promote_types(jnp.result_type(array), jnp.float32))
+
+
+def in_float32(inner: optax.GradientTransformation) -> optax.GradientTransformation:
+    """Computes updates in float32 at least; they and the state keep their types.
+
+    In float16 the square of a gradient of 256 is infinite.
+    """
+
+    def update(updates, state, params=None):
+        wide, after = inner.update(jax.tree.map(widened, updates), state, params)
+        keep = lambda new, old: new.astype(jnp.result_type(old))
+        return jax.tree.map(keep, wide, updates), jax.tree.map(keep, after, state)
+
+    return optax.GradientTransformation(inner.init, update)
 
 
 def _is_known(value: Any) -> bool:

@@ -7,6 +7,8 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Int, PyTree
 
+from jaxdl.optimizers.arguments import widened
+
 
 class AverageState(NamedTuple):
     """The number of updates averaged, and their parameters' average."""
@@ -45,12 +47,13 @@ def track_average(decay: float | int = 0.999) -> optax.GradientTransformation:
         if params is None:
             raise ValueError("track_average needs the parameters: update(..., params)")
         first = state.updates == 0
-        average = jax.tree.map(
-            lambda a, p, u: jnp.where(first, p + u, decay * a + (1 - decay) * (p + u)),
-            state.average,
-            params,
-            updates,
-        )
+
+        def mean(average, param, update):
+            new = (param + update).astype(average.dtype)
+            step = (1 - decay) * (widened(new) - widened(average))  # a lerp, as PyTorch
+            return jnp.where(first, new, average + step.astype(average.dtype))
+
+        average = jax.tree.map(mean, state.average, params, updates)
         return updates, AverageState(state.updates + 1, average)
 
     return optax.GradientTransformation(init, update)

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import optax
 from jax.typing import ArrayLike
 
-from jaxdl.optimizers.arguments import check_at_least
+from jaxdl.optimizers.arguments import check_at_least, widened
 
 
 def clip_grad_norm(
@@ -34,12 +34,14 @@ def clip_grad_norm(
         raise ValueError(f"norm_type={norm_type} is not above 0")
 
     def norm(x):
+        x = widened(x)  # squares of float16 from 256 on are infinite
         return jnp.linalg.vector_norm(x, ord=norm_type)  # type: ignore[arg-type]
 
     def clip(gradients, params=None):
         norms = jnp.array([norm(g) for g in jax.tree.leaves(gradients)])
         scale = jnp.minimum(1, max_norm / (norm(norms) + 1e-6))
-        return jax.tree.map(lambda g: g * scale.astype(g.dtype), gradients)
+        scaled = lambda g: widened(g) * scale.astype(widened(g).dtype)
+        return jax.tree.map(lambda g: scaled(g).astype(jnp.result_type(g)), gradients)
 
     return optax.stateless(clip)
 

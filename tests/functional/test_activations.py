@@ -220,3 +220,8 @@ def test_prelu_under_vmap_over_slopes():
 def test_impossible_settings(unchecked, name, arguments, message):
     with pytest.raises(ValueError, match=message):
         getattr(activations, name)(jnp.zeros(2), **arguments)
+
+
+def test_celu_divides_by_alpha():
+    with pytest.raises(ValueError, match="alpha=0: celu divides by it"):
+        activations.celu(jnp.ones(2), 0.0)

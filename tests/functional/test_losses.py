@@ -426,3 +426,10 @@ def test_half_precision_counts_many_labels(dtype, weight):
     assert loss.dtype == dtype
     assert loss == dtype(np.log(4))
     assert (gradient != 0).all()
+
+
+def test_probabilities_have_no_index_to_ignore():
+    """PyTorch refuses it, too."""
+    x = random((3, 4), 0)
+    with pytest.raises(ValueError, match="ignore_index=1 is for class indices"):
+        cross_entropy(jnp.asarray(x), jnp.full((3, 4), 0.25), ignore_index=1)

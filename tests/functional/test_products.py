@@ -1,9 +1,10 @@
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 import torch
 
-from jaxdl.functional import linear, products
+from jaxdl.functional import conv1d, conv2d, conv3d, linear, prelu, products
 from jaxdl.functional.products import FEW_OUTPUTS, matmul
 from tests.oracle import assert_agrees, assert_trees_match, random
 
@@ -65,3 +66,30 @@ def test_gradients_of_members_in_a_program_of_plain_jit(members, n, sizes, rng):
     expected = [gradient(*member) for member in zip(w, x, strict=True)]
     expected = jax.tree.map(lambda *leaves: jnp.stack(leaves), *expected)
     assert_trees_match(found, expected)
+
+
+@pytest.mark.parametrize("compile", [lambda f: f, jax.jit])
+@pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16])
+@pytest.mark.parametrize(
+    ("function", "shape"),
+    [
+        (lambda x, b: conv1d(x, jnp.zeros((3, 3, 3), x.dtype), b), (64, 258, 3)),
+        (lambda x, b: conv2d(x, jnp.zeros((3, 3, 3, 3), x.dtype), b), (64, 18, 18, 3)),
+        (
+            lambda x, b: conv3d(x, jnp.zeros((1, 1, 1, 3, 3), x.dtype), b),
+            (16, 4, 16, 16, 3),
+        ),
+        (lambda x, b: linear(x, jnp.zeros((3, 3), x.dtype), b), (64, 16, 16, 3)),
+        (lambda x, b: linear(x, jnp.zeros((3, 3), x.dtype), b), (16384, 3)),
+        (lambda x, b: -prelu(-x, b), (64, 16, 16, 3)),
+    ],
+)
+def test_gradients_in_half_precision_are_added_up_in_float32(
+    function, shape, dtype, compile
+):
+    """In bfloat16 itself 256 + 1 is 256."""
+    x, bias = jnp.ones(shape, dtype), jnp.ones(3, dtype)
+    gradient = jax.grad(lambda bias: function(x, bias).sum(dtype=jnp.float32))
+    found = compile(gradient)(bias)
+    assert found.dtype == dtype
+    np.testing.assert_array_equal(found, [16384] * 3)

@@ -131,3 +131,12 @@ def test_nothing_to_clip():
 def test_impossible_limits(make, message):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+def test_norms_of_float16_do_not_overflow():
+    gradients = {"a": jnp.array([256.0], jnp.float16), "b": jnp.ones(3, jnp.float16)}
+    clipped = clip_grad_norm(1.0).update(gradients, optax.EmptyState())[0]
+    assert {leaf.dtype for leaf in jax.tree.leaves(clipped)} == {jnp.dtype(jnp.float16)}
+    norm = (256**2 + 3) ** 0.5
+    np.testing.assert_allclose(clipped["a"], 256 / norm, rtol=1e-3)
+    np.testing.assert_allclose(clipped["b"], 1 / norm, rtol=1e-3)

@@ -403,3 +403,35 @@ def test_impossible_arguments(optimizer, arguments, message):
 def test_everything_is_exported():
     names = {name for name in dir(optimizers) if not name.startswith("_")}
     assert names >= {optimizer.__name__ for optimizer in TWINS}
+
+
+@pytest.mark.parametrize(
+    ("make", "like"),
+    [
+        (adam, torch.optim.Adam),
+        (adamw, torch.optim.AdamW),
+        (
+            lambda lr: adam(lr, amsgrad=True),
+            lambda p, lr: torch.optim.Adam(p, lr, amsgrad=True),
+        ),
+        (rmsprop, torch.optim.RMSprop),
+    ],
+)
+def test_a_large_gradient_in_float16_does_not_stop_all_others(make, like):
+    """Its square is infinite in float16."""
+    optimizer, ours = make(0.1), jnp.ones(1, jnp.float16)
+    theirs = torch.ones(1, dtype=torch.float16, requires_grad=True)
+    oracle = like([theirs], lr=0.1)
+    state = optimizer.init(ours)
+    for gradient in (300.0, 1.0, 1.0, 1.0):
+        updates, after = optimizer.update(
+            jnp.array([gradient], jnp.float16), state, ours
+        )
+        jax.tree.map(
+            lambda a, b: np.testing.assert_equal(a.dtype, b.dtype), after, state
+        )
+        ours, state = optax.apply_updates(ours, updates), after
+        theirs.grad = torch.tensor([gradient], dtype=torch.float16)
+        oracle.step()
+        assert ours.dtype == jnp.float16
+        np.testing.assert_allclose(ours, theirs.detach(), atol=4e-3)
