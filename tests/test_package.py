@@ -104,7 +104,7 @@ ALLOWED = {
     "data": {"data"},
     "layers": {"functional", "initializers", "layers"},
     "models": {"layers", "functional", "initializers", "models"},
-    "resume": {"checkpoint", "training"},
+    "resume": {"checkpoint", "params", "training"},
     "shuffling": {"backend"},
     "feeds": {"training", "shuffling"},
     "loop": {"training", "progress", "resume", "feeds", "metrics"},
