@@ -23,6 +23,7 @@ from jaxdl.layers import (
     Embedding,
     LayerNorm,
     Linear,
+    Sequential,
 )
 from jaxdl.models.lenet import LeNet
 from jaxdl.optimizers import param_groups, sgd
@@ -537,3 +538,23 @@ def test_the_command():
         cwd=ROOT, capture_output=True, text=True, check=True,
     )  # fmt: skip
     assert "Status 0: they agree" in done.stdout
+
+
+def test_layers_that_share_their_parameters():
+    """PyTorch's state dict has them twice, Flax's variables once."""
+
+    def twins(shared):
+        layers = [torch.nn.Linear(8, 8) for _ in "12"]
+        net = [torch.nn.Linear(4, 8), layers[0], torch.nn.Tanh(), layers[1 - shared]]
+        layers = [Linear(8), Linear(8)]
+        ours = [Linear(8), layers[0], jnp.tanh, layers[1 - shared]]
+        return torch.nn.Sequential(*net), Sequential(ours)
+
+    inputs = drawn(2, 4)
+    (tied, ours), (apart, other) = twins(shared=True), twins(shared=False)
+    assert_parity(
+        tied, ours, inputs, steps=3, optimizer=optax.sgd(0.1),
+        torch_optimizer=lambda net: torch.optim.SGD(net.parameters(), 0.1),
+    )  # fmt: skip
+    assert "missing  3.weight" in str(compare(tied, other, inputs))
+    assert "unused   3.weight" in str(compare(apart, ours, inputs))

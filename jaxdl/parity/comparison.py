@@ -15,7 +15,7 @@ from jaxdl.parity.diagnosis import diagnose
 from jaxdl.parity.flax_side import flax_side, initial_variables, output_shapes
 from jaxdl.parity.problem import Loss, Problem, as_inputs
 from jaxdl.parity.report import Cause, Report, Values, rows_of
-from jaxdl.parity.torch_side import randomised_copy, torch_side
+from jaxdl.parity.torch_side import randomised_copy, torch_side, untied_state_dict
 from jaxdl.parity.traps import FLOAT32, ONE_BIAS
 from jaxdl.torch_weights import MisfitError, from_state_dict
 
@@ -73,7 +73,7 @@ def compare(
         net = randomised_copy(torch_module, seed)
         try:
             variables = from_state_dict(
-                net.state_dict(),
+                untied_state_dict(net),
                 _wanted(flax_module, arrays),
                 rename=rename,
                 flattened=flattened,

@@ -66,6 +66,14 @@ def randomised_copy(module: Any, seed: int) -> Any:
     return net
 
 
+def untied_state_dict(net: Any) -> dict[str, Any]:
+    """Returns the state dict with each tensor once, by the first of its names."""
+    tensors: dict[int, tuple[str, Any]] = {}
+    for name, tensor in net.state_dict(keep_vars=True).items():
+        tensors.setdefault(id(tensor), (name, tensor.detach()))
+    return dict(tensors.values())
+
+
 def torch_side(
     module: Any, problem: Problem, steps: int, faults: Sequence[Fault] = ()
 ) -> TorchSide:
@@ -170,7 +178,7 @@ def _array(tensor: Any) -> np.ndarray:
 
 
 def _parameters(net: Any) -> Mapping[str, Any]:
-    return dict(net.named_parameters(remove_duplicate=False))
+    return dict(net.named_parameters())
 
 
 def _statistics(net: Any, stage: str) -> Values:
