@@ -108,7 +108,6 @@ class Checkpoints:
         self.directory = Path(directory)
         self._keep = keep
         self._pending: tuple[int, Any] | None = None
-        self._cleaned = False
         self._saved_at = time.monotonic()
 
     @property
@@ -134,7 +133,6 @@ class Checkpoints:
         path = (self.directory / str(step)).absolute()
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            self._clean()
             if path.exists():  # a newer run of the same steps: the same bits
                 self._remove(path)
             self._pending = step, _begin_save(path, tree, note)
@@ -194,16 +192,15 @@ class Checkpoints:
             raise ValueError(f"no checkpoint can be read:\n{reasons}")
         return None
 
-    def _clean(self) -> None:
-        """Deletes, once, what killed runs left half written or half deleted.
+    def clean(self) -> None:
+        """Deletes what killed runs left half written or half deleted.
 
-        Only who saves may: what looks so to others is being written.
+        For who will save here, before any process does: what looks so to one that only
+        reads is being written.
         """
-        if not self._cleaned:
-            for pattern in (f"*{WRITING}*", f"{DELETING}*"):
-                for path in self.directory.glob(pattern):
-                    shutil.rmtree(path, ignore_errors=True)
-        self._cleaned = True
+        for pattern in (f"*{WRITING}*", f"{DELETING}*"):
+            for path in self.directory.glob(pattern):
+                shutil.rmtree(path, ignore_errors=True)
 
     def _remove(self, path: Path) -> None:
         # Renamed first: half deleted it would still look like a checkpoint.

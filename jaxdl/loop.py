@@ -189,7 +189,7 @@ def fit(
             finished = records[: int(state.step) // length]
             saves.save(Progress(state, finished, met), now=now)
 
-    state = jax.tree.map(jnp.copy, jax.device_put(state))  # steps are given theirs
+    state = jax.tree.map(jnp.copy, state)  # steps are given theirs
     with reporting(last_step, show=show, name=name) as report, finishing(saves):
         report.advance(int(state.step), "compiling")
         if restored:
@@ -231,8 +231,10 @@ def fit(
                 saves.keep_best(state)
             position, met = 0, met if stop < length else {}
             save()
-        check_params(state)
-        save(now=True)
+        if saves:
+            save(now=True)
+        else:
+            check_params(state)
     return jax.device_put(state), _joined(history, stack_records(records))
 
 

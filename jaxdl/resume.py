@@ -60,11 +60,15 @@ class Saves:
     def restore(self, state: TrainState) -> tuple[Progress, int] | None:
         """Returns the newest progress saved, and how many steps are done again.
 
+        Clears away what a killed run left half written.
+
         Raises:
           ValueError: the run was saved with other settings, its state has another
             structure or cannot be saved, or no checkpoint can be read.
         """
         check_savable(state)
+        for checkpoints in (self._latest, self._best):
+            checkpoints.clean()
         saved = self._latest.latest({"state": state})
         if saved is None:
             return None

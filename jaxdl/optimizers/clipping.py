@@ -40,8 +40,12 @@ def clip_grad_norm(
     def clip(gradients, params=None):
         norms = jnp.array([norm(g) for g in jax.tree.leaves(gradients)])
         scale = jnp.minimum(1, max_norm / (norm(norms) + 1e-6))
-        scaled = lambda g: widened(g) * scale.astype(widened(g).dtype)
-        return jax.tree.map(lambda g: scaled(g).astype(jnp.result_type(g)), gradients)
+
+        def scaled(g):
+            wide = widened(g)
+            return (wide * scale.astype(wide.dtype)).astype(jnp.result_type(g))
+
+        return jax.tree.map(scaled, gradients)
 
     return optax.stateless(clip)
 

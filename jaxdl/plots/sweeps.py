@@ -82,11 +82,10 @@ def _lines(others: Mapping[str, np.ndarray], points: int) -> dict[str, list[int]
 
 
 def _drawable(column: np.ndarray) -> np.ndarray:
-    return (
-        np.array([_short(value) for value in column])
-        if column.dtype == object
-        else column
-    )
+    """Words for values that are no numbers, nor words."""
+    if column.dtype != object:
+        return column
+    return np.array([_short(value) for value in column])
 
 
 def _short(value) -> str:

@@ -146,7 +146,7 @@ def problems(draw):
 @pytest.mark.parametrize("kind", KINDS)
 @given(
     problem=problems(),
-    layers=st.integers(1, 2),
+    layers=st.integers(1, 3),
     bias=st.booleans(),
     bidirectional=st.booleans(),
     with_hx=st.booleans(),
