@@ -590,6 +590,14 @@ def test_a_run_of_other_data_is_refused(run, tmp_path, rng, rows):
     go_on(2, jnp.asarray(x), jnp.asarray(x))
 
 
+def test_a_run_clears_away_what_a_kill_left_behind(run, tmp_path):
+    left = [tmp_path / kind / "2.orbax-checkpoint-tmp" for kind in ("latest", "best")]
+    for path in left:
+        path.mkdir(parents=True)
+    train(run, checkpoint_dir=tmp_path)
+    assert not any(path.exists() for path in left)
+
+
 def test_a_run_with_another_watch_is_refused(run, tmp_path):
     train(run, watch=Watch("train/error", "min", patience=9), checkpoint_dir=tmp_path)
     for watch in (None, Watch("train/error", "max"), Watch("train/loss")):
