@@ -52,7 +52,8 @@ def descend(key, loss, theta, data, size, steps, rate):
 
 def draw(loss, data, paths, x, y):
     over = jax.jit(jnp.vectorize(lambda t: loss(t, *data), signature="(2)->()"))
-    a, b = jnp.meshgrid(jnp.linspace(*x[1:], 60), jnp.linspace(*y[1:], 60))
+    # 61, so that matplotlib's faces are all alike: it draws others from unset memory.
+    a, b = jnp.meshgrid(jnp.linspace(*x[1:], 61), jnp.linspace(*y[1:], 61))
     heights = over(jnp.stack([a, b], axis=-1))
     fig = Figure(figsize=(14, 4.2), layout="constrained")
     ax = fig.add_subplot(131, projection="3d", xlabel=x[0], ylabel=y[0], title="loss")

@@ -21,6 +21,9 @@ import numpy as np
 import pytest
 from hypothesis import settings
 
+# Operations need not tell XLA the whole way that Python went to them: a twentieth less.
+jax.config.update("jax_include_full_tracebacks_in_locations", False)
+
 # Tracing makes many objects that stay: to look for garbage among them less often takes
 # another tenth away.
 gc.set_threshold(200_000, 20, 20)
