@@ -67,7 +67,9 @@ def make_loss(case: Case) -> LossFn:
     model = make_network(case)
     if case.loss == "cross_entropy":
         loss_fn = classification(model, case.inputs).loss_fn
-        return loss_fn if case.dtype == "float32" else compute_in(case.dtype, loss_fn)
+        if case.dtype == "float32":
+            return loss_fn
+        return compute_in(case.dtype, loss_fn, case.inputs)
 
     def loss_fn(params, model_state, batch, key):
         outputs = model.apply({"params": params}, batch["x"])

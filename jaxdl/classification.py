@@ -36,7 +36,8 @@ def classification(
 
     `inputs` are the entries of a batch that the module is called with, in its order. A
     module that takes `train` gets it, and a key for its dropout; what it updates
-    itself, such as batch statistics, is the model state.
+    itself, such as batch statistics, is the model state. Labels are 0..classes-1:
+    PyTorch's -100, an example to be ignored, gives a loss of NaN as others do.
 
     >>> from jaxdl.layers import Linear
     >>> functions, x = classification(Linear(3)), jnp.ones((5, 2))
@@ -81,8 +82,12 @@ def init_model(
 
 
 def _measures(logits: Array, batch: PyTree) -> dict[str, Array]:
+    """Computed in float32 at least, whatever the model computes in."""
+    logits = logits.astype(jnp.promote_types(logits.dtype, jnp.float32))
     return {
-        "loss": cross_entropy(logits, batch["label"], reduction="none"),
+        "loss": cross_entropy(
+            logits, batch["label"], ignore_index=None, reduction="none"
+        ),
         "accuracy": accuracy(logits, batch["label"], reduction="none"),
     }
 

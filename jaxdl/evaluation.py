@@ -11,7 +11,7 @@ from jaxtyping import Array, Float, Int, PyTree
 from jaxdl.metrics import confusion_matrix
 from jaxdl.plots import show_confusion
 from jaxdl.resume import load_trained
-from jaxdl.training import compiled
+from jaxdl.training import compiled, num_examples
 
 BATCH = 1000
 
@@ -40,7 +40,8 @@ def evaluate_run(
 
     Raises:
       FileNotFoundError: the run has saved no state.
-      ValueError: it is damaged, or has not these parameters.
+      ValueError: it is damaged, or has not these parameters, or a label or a prediction
+        has none of the `class_names`.
     """
     directory = Path(directory)
     trained = load_trained(directory / "checkpoints", params, model_state)
@@ -60,7 +61,12 @@ def evaluate_run(
 def predict(
     logits_of: LogitsOf, params: PyTree, model_state: PyTree, *inputs: np.ndarray
 ) -> Int[Array, " n"]:
-    """Returns the class with the largest logit of each example, 1,000 at a time."""
+    """Returns the class with the largest logit of each example, 1,000 at a time.
+
+    Raises:
+      ValueError: there are no examples.
+    """
+    num_examples(inputs)
     best = compiled(lambda *arguments: logits_of(*arguments).argmax(axis=1))
     parts = (
         [array[i : i + BATCH] for array in inputs]
@@ -78,7 +84,12 @@ def count_confusions(
     *,
     inputs: Sequence[str] = ("image",),
 ) -> Int[np.ndarray, "classes classes"]:
-    """Counts examples by their true class, the row, and the one that is predicted."""
+    """Counts examples by their true class, the row, and the one that is predicted.
+
+    Raises:
+      ValueError: there are no examples, or a label or a prediction is not within
+        0..num_classes-1.
+    """
     arrays = [test[name] for name in inputs]
     predictions = predict(logits_of, params, model_state, *arrays)
     labels = jnp.asarray(test["label"])

@@ -3,6 +3,7 @@
 Another loop is as easily written from the same parts: this one is meant to be read.
 """
 
+import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -31,6 +32,7 @@ from jaxdl.training import (
     TrainState,
     TrainStep,
     check_batch_size,
+    check_shapes,
     make_evaluation,
     num_examples,
     steps_per_epoch,
@@ -145,6 +147,9 @@ def fit(
         end or before they are saved; the message tells the step.
         What was saved before stays.
       OSError: a checkpoint cannot be written.
+
+    A metric that is NaN or infinite is warned of once: `held_out` may hold a label out
+    of range.
     """
     held_out = dict(held_out or {})
     _check_held_out(held_out, eval_step)
@@ -195,12 +200,16 @@ def fit(
         if restored:
             ended = int(state.step) == last_step
             report.line(_resumed(int(state.step), done + 1, unsaved, ended))
+        elif saves and (lost := saves.reached()):
+            report.line(f"begins again: {lost} steps had been done, and none saved")
         history: History = {}
+        noticed: set[str] = set()
         if feed.block and not (callbacks or watch or saves):
             until = last_step // length
             state, history = _run_blocks(
-                feed, state, done, until, epochs=epochs, splits=splits, report=report
-            )
+                feed, state, done, until, noticed,
+                epochs=epochs, splits=splits, report=report,
+            )  # fmt: skip
             done = until
         for epoch in range(done + 1, epochs + 1):
             if watch and watch.is_over(records):
@@ -222,6 +231,7 @@ def fit(
             measured |= feed.measure(epoch - 1, state)
             records.append(_record(measured, splits))
             _check_names(records[0], records[-1])
+            _warn_of_numbers(stack_records(records[-1:]), epoch, noticed)
             if is_due(epoch, epochs):
                 report.line(_spell_epoch(epoch, epochs, records[-1]))
             for callback in callbacks:
@@ -243,6 +253,7 @@ def _run_blocks(
     state: TrainState,
     done: int,
     until: int,
+    noticed: set[str],
     *,
     epochs: int,
     splits: Sequence[str],
@@ -261,6 +272,7 @@ def _run_blocks(
             if is_due(epoch, epochs):
                 report.line(_spell_epoch(epoch, epochs, record_at(new, i)))
         _check_finite(losses.ravel(), first_step, losses.shape[1])
+        _warn_of_numbers(new, done + 1, noticed)
         done += len(losses)
         so_far = _spell_epoch(done, epochs, record_at(means, -1))
         report.advance(losses.size, so_far)
@@ -331,6 +343,7 @@ def _joined(first: HostMetrics, then: HostMetrics) -> HostMetrics:
     if not first or not then:
         return first or then
     _check_names(first, then)
+    check_shapes(first, then)
     return {name: np.concatenate([first[name], then[name]]) for name in first}
 
 
@@ -379,6 +392,24 @@ def _check_names(before: Iterable[str], now: Iterable[str]) -> None:
     names = [", ".join(sorted(names)) for names in (before, now)]
     if names[0] != names[1]:
         raise ValueError(f"metrics of the run were {names[0]}; they are {names[1]}")
+
+
+def _warn_of_numbers(history: History, epoch: int, noticed: set[str]) -> None:
+    """Warns once of each metric that is NaN or infinite; `epoch` is the first of these.
+
+    What a held-out set holds cannot stop a run that may have trained for long.
+    """
+    for name, values in history.items():
+        finite = np.isfinite(values.reshape(len(values), -1)).all(axis=1)
+        if name not in noticed and not finite.all():
+            noticed.add(name)
+            first = int(finite.argmin())
+            warnings.warn(
+                f"{name} is {values[first]} in epoch {epoch + first}: look there for"
+                " labels out of range and inputs that are not finite",
+                RuntimeWarning,
+                stacklevel=3,
+            )
 
 
 def _check_finite(losses: np.ndarray, first_step: int, length: int) -> None:

@@ -6,6 +6,8 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float, Int
 
+from jaxdl.functional.checks import check_indices, widened
+
 
 def accuracy(
     logits: Float[Array, "*batch classes"],
@@ -56,10 +58,10 @@ def confusion_matrix(
 ) -> Int[Array, "{num_classes} {num_classes}"]:
     """Counts examples by their class (rows) and the class predicted (columns).
 
-    Classes outside of 0..num_classes-1 are not counted.
-
     Raises:
-      ValueError: `labels` and `predictions` have not one axis of the same length.
+      ValueError: `labels` and `predictions` have not one axis of the same length, or
+        hold a class outside of 0..num_classes-1. They can only be looked at outside of
+        jit; inside, such an example is not counted.
 
     >>> confusion_matrix(jnp.array([0, 1, 1]), jnp.array([0, 0, 1]), 2)
     Array([[1, 0],
@@ -70,16 +72,15 @@ def confusion_matrix(
             f"labels {labels.shape} and predictions {predictions.shape} are not one"
             " class for each example"
         )
-    # In 32 bits: small integers would wrap where they are compared.
-    labels, predictions = (
-        jnp.asarray(x).astype(jnp.promote_types(x.dtype, jnp.int32))
-        for x in (labels, predictions)
+    inside = jnp.logical_and(
+        check_indices("label", labels, num_classes),
+        check_indices("prediction", predictions, num_classes),
     )
-    inside = (labels >= 0) & (predictions >= 0)
-    inside &= (labels < num_classes) & (predictions < num_classes)
-    rows = jnp.where(inside, labels, num_classes)  # dropped there
+    # In 32 bits: small integers would wrap where they are compared.
+    rows, columns = (widened(jnp.asarray(x)) for x in (labels, predictions))
+    rows = jnp.where(inside, rows, num_classes)  # dropped there
     counts = jnp.zeros((num_classes, num_classes), jnp.int32)
-    return counts.at[rows, predictions].add(1, mode="drop")
+    return counts.at[rows, columns].add(1, mode="drop")
 
 
 def goal_of(metric: str, goal: Literal["min", "max"] | None) -> Literal["min", "max"]:

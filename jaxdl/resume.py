@@ -78,7 +78,7 @@ class Saves:
         met = {name: np.asarray(a) for name, a in saved.tree.get("met", {}).items()}
         step = int(saved.tree["state"].step)
         self._saved = step
-        return Progress(saved.tree["state"], records, met), self._reached() - step
+        return Progress(saved.tree["state"], records, met), self.reached() - step
 
     def keep_best(self, state: TrainState) -> None:
         """Copies the state, to be written with the next save."""
@@ -119,7 +119,8 @@ class Saves:
         self.directory.mkdir(parents=True, exist_ok=True)
         (self.directory / "reached").write_text(str(step))
 
-    def _reached(self) -> int:
+    def reached(self) -> int:
+        """Returns how many steps the run had done, saved or not, when it was killed."""
         try:
             return int((self.directory / "reached").read_text())
         except (OSError, ValueError):  # a kill can leave it empty

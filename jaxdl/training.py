@@ -7,7 +7,7 @@ system: a model is whatever its loss function makes of `params` and `model_state
     eval_fn(params, model_state, batch) -> {name: one value per example}
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
@@ -75,8 +75,11 @@ def make_train_step(
     `grad` and the batch's loss by parameters as `value_fn`.
 
     Raises:
-      ValueError: `loss_fn` gives a model state of other entries than it was given.
+      ValueError: `loss_fn` returns something else than (loss, (model_state, metrics)),
+        a model state of other entries than it was given, or another "loss" among its
+        metrics.
     """
+    loss_fn = _checked(loss_fn)
     value_and_grad = jax.value_and_grad(loss_fn, has_aux=True)
     optimizer = optax.with_extra_args_support(optimizer)
 
@@ -106,6 +109,28 @@ def make_train_step(
         return state, metrics | {"loss": loss}
 
     return train_step
+
+
+def _checked(loss_fn: LossFn) -> LossFn:
+    """Returns it with words for what `jax.value_and_grad` would stumble over."""
+
+    def checked(params, model_state, batch, key):
+        returned = loss_fn(params, model_state, batch, key)
+        match returned:
+            case (loss, (new_state, Mapping() as metrics)):
+                if metrics.get("loss", loss) is not loss:
+                    raise ValueError(
+                        "the metrics of loss_fn hold a 'loss' that is not the one it"
+                        " returns: give it another name"
+                    )
+                return loss, (new_state, dict(metrics))
+        kind = jax.tree.map(lambda leaf: type(leaf).__name__, returned)
+        raise ValueError(
+            f"loss_fn returned {kind}; expected (loss, (model_state, metrics)), where"
+            " model_state is () if the model has none, and metrics a dictionary"
+        )
+
+    return checked
 
 
 def _as_given(found: PyTree, given: PyTree) -> PyTree:
@@ -170,6 +195,7 @@ def make_evaluation(
     which the mask leaves out.
     """
     _check_positive(batch_size)
+    eval_step = uncompiled(eval_step)
 
     def evaluate(state, data):
         n = num_examples(data)
@@ -188,6 +214,7 @@ def make_evaluation(
 
 def scan_steps(train_step: TrainStep) -> Steps:
     """Drives a step by `lax.scan`: one program for all the steps, pure, uncompiled."""
+    train_step = uncompiled(train_step)
 
     def steps(state, data, batches, key):
         def body(state, rows):
@@ -206,7 +233,7 @@ def loop_steps(train_step: TrainStep) -> Steps:
     """
 
     def step(state, data, batches, i, key):
-        return train_step(state, take(data, batches[i]), key)
+        return uncompiled(train_step)(state, take(data, batches[i]), key)
 
     compiled_step = compiled(step, donate_argnums=0)
 
@@ -282,12 +309,25 @@ def make_epoch(
         state, metrics = steps(state, data, full, step_key)
         if len(last) and not drop_last:
             state, last_metrics = steps(state, data, last[None], step_key)
+            check_shapes(metrics, last_metrics)
             metrics = jax.tree.map(
                 lambda *values: jnp.concatenate(values), metrics, last_metrics
             )
         return state, metrics
 
     return epoch
+
+
+def check_shapes(metrics: Mapping[str, Any], last: Mapping[str, Any]) -> None:
+    """Raises ValueError for a metric of another shape in the last, smaller batch."""
+    for name, values in metrics.items():
+        shapes = np.shape(values)[1:], np.shape(last[name])[1:]
+        if shapes[0] != shapes[1]:
+            raise ValueError(
+                f"metric {name!r} of loss_fn has shape {shapes[0]} for a full batch and"
+                f" {shapes[1]} for the last: the metrics of training are means over the"
+                " batch"
+            )
 
 
 def make_run(epoch: TrainStep, epochs: int) -> TrainStep:
@@ -300,6 +340,7 @@ def make_run(epoch: TrainStep, epochs: int) -> TrainStep:
     """
     if epochs < 1:
         raise ValueError(f"epochs={epochs} is below 1")
+    epoch = uncompiled(epoch)
 
     def run(state, data, key):
         return jax.lax.scan(
@@ -309,16 +350,25 @@ def make_run(epoch: TrainStep, epochs: int) -> TrainStep:
     return run
 
 
-def compute_in(dtype: Any, loss_fn: LossFn) -> LossFn:
+def compute_in(
+    dtype: Any, loss_fn: LossFn, inputs: Sequence[str] = ("image",)
+) -> LossFn:
     """Returns a loss function that computes in `dtype`, such as bfloat16.
 
-    Parameters and floating inputs are cast on the way in; so gradients, updates and
-    stored parameters keep their own type. The loss and metrics come back as float32 at
-    least, and `model_state` in the types that it had.
+    Parameters are cast on the way in, and of the batch the floating `inputs`, the
+    entries that the model is called with; so gradients, updates and stored parameters
+    keep their own type. Targets keep theirs, since a loss next to 1,000 has no digits
+    behind the point in bfloat16: a loss of outputs and targets is computed in the
+    wider of their types, as under `torch.autocast`. Where there are integer labels
+    instead, cast the logits to float32, as `classification` does. The loss and metrics
+    come back as float32 at least, and `model_state` in the types that it had.
+
+    Raises:
+      ValueError: the batch has no entry of one of these names.
     """
 
-    def to(dtype_of):
-        return lambda tree: jax.tree.map(
+    def cast(tree, dtype_of):
+        return jax.tree.map(
             lambda x: (
                 x.astype(dtype_of(x.dtype))
                 if jnp.issubdtype(jnp.result_type(x), jnp.floating)
@@ -328,15 +378,22 @@ def compute_in(dtype: Any, loss_fn: LossFn) -> LossFn:
         )
 
     def in_dtype(params, model_state, batch, key):
-        params, batch = to(lambda own: dtype)((params, batch))
-        loss, (new_state, metrics) = loss_fn(params, model_state, batch, key)
-        wide = to(lambda own: jnp.promote_types(own, jnp.float32))
+        missing = [name for name in inputs if name not in batch]
+        if missing:
+            raise ValueError(
+                f"the batch has no {missing[0]!r}, only {', '.join(map(repr, batch))}:"
+                " name the entries that the model is called with, inputs=(...)"
+            )
+        given = {name: batch[name] for name in inputs}
+        params, given = cast((params, given), lambda own: dtype)
+        loss, (new_state, metrics) = loss_fn(params, model_state, batch | given, key)
         new_state = jax.tree.map(
             lambda new, old: jnp.asarray(new, jnp.result_type(old)),
             new_state,
             model_state,
         )
-        loss, metrics = wide((loss, metrics))
+        wide = lambda own: jnp.promote_types(own, jnp.float32)
+        loss, metrics = cast((loss, metrics), wide)
         return loss, (new_state, metrics)
 
     return in_dtype
@@ -368,7 +425,16 @@ def compiled(function: Callable, **options: Any) -> Callable:
     refuses them inside another: a program that has a `jit` of its own gives it the
     uncompiled function, and `compiler_options=compiler_options()`.
     """
-    return jax.jit(function, compiler_options=compiler_options(), **options)
+    return jax.jit(uncompiled(function), compiler_options=compiler_options(), **options)
+
+
+def uncompiled(function: Callable) -> Callable:
+    """Returns what `compiled` or `jax.jit` was given, or a plain function as it is.
+
+    Programs are made of it, so that steps may be given to them compiled or not.
+    """
+    inner: Any = function
+    return inner.__wrapped__ if isinstance(function, jax.stages.Wrapped) else function
 
 
 @cache

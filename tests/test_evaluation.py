@@ -1,3 +1,5 @@
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,6 +9,7 @@ from flax import linen as nn
 
 from jaxdl.classification import classification, init_model
 from jaxdl.evaluation import count_confusions, evaluate_run, predict
+from jaxdl.functional import cross_entropy
 from jaxdl.layers import BatchNorm, Dropout, Linear, Sequential
 from jaxdl.loop import Watch, fit
 from jaxdl.resume import load_trained
@@ -173,3 +176,40 @@ def test_dropout_and_batch_norm_are_in_the_mode_of_each_function(data):
         measured["accuracy"], logits.argmax(axis=1) == data["label"]
     )
     assert measured["loss"].shape == (60,)
+
+
+def test_labels_and_predictions_without_a_name_are_refused():
+    logits_of = lambda params, model_state, x: jax.nn.one_hot(x[:, 0].astype(int), 4)
+    x = np.array([0, 1, 3], np.float32)[:, None]
+    count = partial(count_confusions, logits_of, {}, ())
+    with pytest.raises(ValueError, match=r"prediction 3 at \(2,\) lies outside"):
+        count({"image": x, "label": np.array([0, 1, 2])}, 3)
+    with pytest.raises(ValueError, match=r"label -1 at \(1,\) lies outside of 0..3"):
+        count({"image": x, "label": np.array([0, -1, 2])}, 4)
+    with pytest.raises(ValueError, match="no examples"):
+        count({"image": x[:0], "label": np.array([], int)}, 4)
+
+
+def test_labels_to_be_ignored_are_none_of_a_classifiers():
+    functions, x = classification(Linear(3)), jnp.ones((4, 2))
+    params, _ = init_model(Linear(3), KEY, x)
+    batch = {"image": x, "label": jnp.array([0, -100, 2, 1])}
+    loss, _ = jax.jit(functions.loss_fn)(params, (), batch, KEY)
+    assert jnp.isnan(loss)
+    with pytest.raises(ValueError, match=r"label -100 at \(1,\) lies outside of 0..2"):
+        functions.eval_fn(params, (), batch)
+
+
+def test_a_classifiers_loss_is_computed_in_float32_whatever_it_computes_in():
+    functions = classification(Linear(3))
+    x = jax.random.normal(KEY, (40, 2), jnp.bfloat16)
+    params, _ = init_model(Linear(3), KEY, x.astype(jnp.float32))
+    params = jax.tree.map(lambda leaf: leaf.astype(jnp.bfloat16), params)
+    batch = {"image": x, "label": jnp.arange(40) % 3}
+    found = functions.eval_fn(params, (), batch)["loss"]
+    logits = functions.logits_of(params, (), x)
+    assert logits.dtype == jnp.bfloat16
+    assert_same_bits(
+        found,
+        cross_entropy(logits.astype(jnp.float32), batch["label"], reduction="none"),
+    )

@@ -126,6 +126,54 @@ def test_metrics_may_be_arrays(run):
     np.testing.assert_allclose(history["test/pair"][0, 0], data["x"].mean(), rtol=1e-5)
 
 
+def test_metrics_of_another_shape_in_the_last_batch_are_named(run):
+    def each(params, model_state, batch, key):
+        loss, _ = loss_fn(params, model_state, batch, key)
+        return loss, (model_state, {"error": params * batch["x"]})
+
+    state, _, data = run
+    step = make_train_step(each, optax.sgd(0.1, momentum=0.9))
+    for driver in "scan", "loop":
+        with pytest.raises(ValueError, match=r"metric 'error' .* \(4,\) .* \(3,\)"):
+            train((state, step, data), driver=driver)
+    with pytest.raises(ValueError, match=r"metric 'error' .* \(4,\) .* \(3,\)"):
+        make_epoch(step, 4)(state, data, KEY)
+
+
+@pytest.mark.parametrize("driver", ["run", "scan"])
+def test_held_out_numbers_that_are_none_are_warned_of_once(run, driver):
+    bad = {"x": np.array([1.0, np.nan], np.float32)}
+    with pytest.warns(RuntimeWarning, match=r"test/loss is nan in epoch 1: ") as seen:
+        train(
+            run, driver=driver, eval_step=make_eval_step(eval_fn),
+            held_out={"other": run[2], "test": bad},
+        )  # fmt: skip
+    assert len(seen) == 1
+
+
+@pytest.mark.parametrize("driver", ["run", "scan", "loop"])
+def test_compiled_steps_give_the_same_bits(run, driver):
+    state, step, data = run
+    evaluation = make_eval_step(eval_fn)
+    settings = {"driver": driver, "held_out": {"test": data}}
+    expected, _ = train(run, eval_step=evaluation, **settings)
+    given = state, compiled(step), data
+    found, _ = train(given, eval_step=compiled(evaluation), **settings)
+    assert_same_bits(found, expected)
+    batch = {"x": jnp.asarray(data["x"])}
+    twice = compiled(compiled(step))(state, batch, KEY)
+    assert_same_bits(twice, compiled(step)(state, batch, KEY))
+
+
+def test_a_stream_trains_by_a_compiled_step(run):
+    state, step, data = run
+    stream = stream_of(data)
+    settings = {"epochs": 1, "show": False}
+    expected, _ = fit(state, step, stream, KEY, **settings)
+    found, _ = fit(state, compiled(step), stream, KEY, **settings)
+    assert_same_bits(found, expected)
+
+
 def test_callbacks_see_each_epoch(run):
     seen = []
     _, history = train(
@@ -550,6 +598,14 @@ def test_what_was_not_saved_is_said(run, tmp_path, capsys):
     train(run, **settings)
     said = capsys.readouterr().out
     assert "goes on from step 5, in epoch 2; 1 more had not been saved" in said
+
+
+def test_a_run_that_had_saved_nothing_says_what_is_done_again(run, tmp_path, capsys):
+    tmp_path.joinpath("reached").write_text("6")
+    train(run, checkpoint_dir=tmp_path, show=True)
+    assert "begins again: 6 steps had been done, and none saved" in (
+        capsys.readouterr().out
+    )
 
 
 def test_the_best_state_is_kept(run, tmp_path):

@@ -78,17 +78,24 @@ def test_predictions_of_another_shape_are_refused(shape, unchecked):
         confusion_matrix(labels, predictions, 2)
 
 
-def test_classes_outside_are_not_counted():
+def test_classes_outside_are_refused_and_under_jit_not_counted():
     labels, predictions = jnp.array([-1, 0, 2, 1]), jnp.array([0, -1, 0, 2])
-    assert not confusion_matrix(labels, predictions, 2).any()
+    inside = jnp.zeros(4, int)
+    with pytest.raises(ValueError, match=r"label -1 at \(0,\) lies outside of 0\.\.1"):
+        confusion_matrix(labels, inside, 2)
+    with pytest.raises(ValueError, match=r"prediction -1 at \(1,\) lies outside of 0"):
+        confusion_matrix(inside, predictions, 2)
+    compiled = jax.jit(confusion_matrix, static_argnums=2)
+    assert not compiled(labels, predictions, 2).any()
 
 
 def test_small_integers_do_not_wrap(unchecked):
+    compiled = jax.jit(confusion_matrix, static_argnums=2)
     labels = jnp.array([3, 200], jnp.uint8)
-    counts = confusion_matrix(labels, jnp.array([-1, 44], jnp.int16), 256)
+    counts = compiled(labels, jnp.array([-1, 44], jnp.int16), 256)
     assert counts.sum() == 1
     assert counts[200, 44] == 1
-    assert confusion_matrix(labels, jnp.array([300, 300], jnp.int16), 256).sum() == 0
+    assert compiled(labels, jnp.array([300, 300], jnp.int16), 256).sum() == 0
 
 
 @pytest.mark.parametrize("metric", [accuracy, partial(top_k_accuracy, k=1)])

@@ -12,6 +12,7 @@ import torch
 from flax import linen as nn
 
 from jaxdl.functional import cross_entropy, mse_loss
+from jaxdl.layers import Linear
 from jaxdl.optimizers import average_of, sgd, track_average
 from jaxdl.training import (
     compiled,
@@ -165,7 +166,7 @@ def network(rng):
 def test_half_precision_computes_in_it_and_keeps_parameters(network):
     params, stats, batch, loss, seen = network
     optimizer = optax.sgd(0.1)
-    half = jax.jit(make_train_step(compute_in(jnp.bfloat16, loss), optimizer))
+    half = jax.jit(make_train_step(compute_in(jnp.bfloat16, loss, ["x"]), optimizer))
     state, metrics = half(init_state(params, optimizer, stats), batch, KEY)
     assert seen == [jnp.bfloat16]
     assert {leaf.dtype for leaf in jax.tree.leaves(state.params)} == {np.dtype("f4")}
@@ -180,6 +181,31 @@ def test_half_precision_computes_in_it_and_keeps_parameters(network):
     for a, b in zip(*map(jax.tree.leaves, (state.params, exact.params)), strict=True):
         assert not np.array_equal(a, b)
         np.testing.assert_allclose(a, b, atol=0.01)
+
+
+def test_half_precision_keeps_targets_and_computes_losses_as_torchs_autocast(rng):
+    """In bfloat16 300.5 would be 300 or 302, and the loss of another model."""
+    x, y = rng.normal(size=(20, 3)), 300.5 + 0.3 * rng.normal(size=(20, 1))
+    batch = {"x": jnp.asarray(x, jnp.float32), "y": jnp.asarray(y, jnp.float32)}
+    params = {"kernel": jnp.zeros((3, 1)), "bias": jnp.full(1, 300.0)}
+
+    def loss(params, model_state, batch, key):
+        return mse_loss(Linear(1).apply({"params": params}, batch["x"]), batch["y"]), (
+            model_state,
+            {},
+        )
+
+    ours, _ = compute_in(jnp.bfloat16, loss, ["x"])(params, (), batch, KEY)
+    layer = torch.nn.Linear(3, 1)
+    torch.nn.init.zeros_(layer.weight)
+    torch.nn.init.constant_(layer.bias, 300.0)
+    with torch.autocast("cpu", torch.bfloat16):
+        theirs = torch.nn.functional.mse_loss(
+            layer(to_torch(np.asarray(batch["x"]))), to_torch(np.asarray(batch["y"]))
+        )
+    np.testing.assert_allclose(ours, theirs.item(), rtol=1e-6)
+    with pytest.raises(ValueError, match="the batch has no 'image', only 'x', 'y'"):
+        compute_in(jnp.bfloat16, loss)(params, (), batch, KEY)
 
 
 def test_checkpointed_layers_keep_less_and_compute_the_same(rng, x64):

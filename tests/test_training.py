@@ -478,6 +478,30 @@ def test_a_plain_function_trains_through_the_same_step(rng, x64):
     assert state.model_state == 5
 
 
+@pytest.mark.parametrize(
+    ("returned", "message"),
+    [
+        (
+            lambda loss: loss,
+            r"returned \w+; expected \(loss, \(model_state",
+        ),
+        (lambda loss: (loss, {}), r"expected \(loss, \(model_state, metrics\)\)"),
+        (lambda loss: (loss, ((), loss)), "and metrics a dictionary"),
+        (lambda loss: (loss, ((), {"loss": 2 * loss})), "hold a 'loss' that is not"),
+    ],
+)
+def test_what_a_loss_function_has_to_return_is_said(returned, message):
+    step = make_train_step(lambda p, *_: returned(p**2), optax.sgd(0.1))
+    with pytest.raises(ValueError, match=message):
+        step(init_state(jnp.float32(1), optax.sgd(0.1)), {}, KEY)
+
+
+def test_a_loss_function_may_name_its_loss():
+    step = make_train_step(lambda p, *_: ((q := p**2), ((), {"loss": q})), optax.sgd(1))
+    _, metrics = step(init_state(jnp.float32(3), optax.sgd(1)), {}, KEY)
+    assert metrics == {"loss": 9}
+
+
 def test_a_model_state_of_other_entries_is_named():
     optimizer = optax.sgd(0.1)
     state = init_state(jnp.ones(2), optimizer, {"mean": jnp.float32(1)})

@@ -137,7 +137,7 @@ def cross_entropy(
     input: Float[Array, "*batch classes"],
     target: Integer[Array, "*batch"] | Float[Array, "*batch classes"],
     weight: Float[Array, " classes"] | None = None,
-    ignore_index: int = -100,
+    ignore_index: int | None = -100,
     reduction: Reduction = "mean",
     label_smoothing: float = 0.0,
 ) -> Float[Array, "..."]:
@@ -150,7 +150,8 @@ def cross_entropy(
 
     With class indices, `mean` divides by the summed weights of the examples that
     count, so it is NaN when all are ignored; with probabilities it divides by the
-    number of examples (torch/nn/functional.py, cross_entropy). `label_smoothing` mixes
+    number of examples (torch/nn/functional.py, cross_entropy). With `ignore_index=None`
+    every example counts, and no label is allowed but classes. `label_smoothing` mixes
     the target with the uniform distribution (Szegedy et al., "Rethinking the Inception
     Architecture for Computer Vision", 2015, §7).
 
@@ -170,7 +171,7 @@ def cross_entropy(
     log_p = log_p if weight is None else weight * log_p
     if target.shape == input.shape:
         check_floating(target=target)
-        if ignore_index >= 0:
+        if ignore_index is not None and ignore_index >= 0:
             raise ValueError(
                 f"ignore_index={ignore_index} is for class indices: the target holds"
                 " probabilities"
@@ -215,7 +216,7 @@ def _reduce_labelled(smoothed, log_p, target, weight, ignore_index, reduction):
     target = widened(target)
     classes = log_p.shape[-1]
     within = check_indices("label", target, classes, ignore_index)
-    counts = target != ignore_index
+    counts = ignore_index is None or target != ignore_index
     labels = jnp.where(within & counts, target, 0)
     picked = -jnp.take_along_axis(log_p, labels[..., None], axis=-1).squeeze(-1)
     losses = smoothed(jnp.where(within, 1, jnp.nan) * picked)

@@ -433,3 +433,13 @@ def test_probabilities_have_no_index_to_ignore():
     x = random((3, 4), 0)
     with pytest.raises(ValueError, match="ignore_index=1 is for class indices"):
         cross_entropy(jnp.asarray(x), jnp.full((3, 4), 0.25), ignore_index=1)
+
+
+def test_no_label_is_ignored_where_none_is_to_be(rng):
+    logits, labels = jnp.asarray(rng.normal(size=(4, 3))), jnp.array([0, 2, 1, 1])
+    settings = {"label_smoothing": 0.1, "weight": jnp.array([1.0, 2.0, 3.0])}
+    found = cross_entropy(logits, labels, ignore_index=None, **settings)
+    assert found == cross_entropy(logits, labels, **settings)
+    with pytest.raises(ValueError, match=r"label -100 at \(1,\) lies outside of 0..2"):
+        cross_entropy(logits, labels.at[1].set(-100), ignore_index=None)
+    cross_entropy(logits, jax.nn.softmax(logits), ignore_index=None)
