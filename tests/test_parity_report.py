@@ -558,3 +558,58 @@ def test_layers_that_share_their_parameters():
     )  # fmt: skip
     assert "missing  3.weight" in str(compare(tied, other, inputs))
     assert "unused   3.weight" in str(compare(apart, ours, inputs))
+
+
+class Halves(torch.nn.Module):
+    """Two layers, the first of which gets no gradient."""
+
+    def __init__(self):
+        super().__init__()
+        self.fc1, self.fc2 = torch.nn.Linear(3, 4), torch.nn.Linear(4, 2)
+
+    def forward(self, x):
+        with torch.no_grad():
+            x = self.fc1(x)
+        return self.fc2(x)
+
+
+class Whole(nn.Module):
+    stop: bool = False
+
+    @nn.compact
+    def __call__(self, x):
+        x = Linear(4, name="fc1")(x)
+        return Linear(2, name="fc2")(jax.lax.stop_gradient(x) if self.stop else x)
+
+
+def test_gradients_that_only_flax_has():
+    report = compare(Halves(), Whole(), drawn(5, 3))
+    assert [row.name for row in report.rows if not row.agrees] == [
+        "input 0", "fc1.weight", "fc1.bias",
+    ]  # fmt: skip
+    assert_parity(Halves(), Whole(stop=True), drawn(5, 3))
+
+
+class Scores(torch.nn.Module):
+    def forward(self, x):
+        return x @ x.roll(1, -1).transpose(1, 2)
+
+
+class TransposedScores(nn.Module):
+    def __call__(self, x):
+        return jnp.roll(x, 1, -1) @ jnp.swapaxes(x, 1, 2)
+
+
+def test_a_square_output_that_is_transposed_where_no_channels_move():
+    report = compare(Scores(), TransposedScores(), drawn(2, 5, 4), channels_first=False)
+    assert report.first.name == "(output)"
+
+
+class TakesTwo(Halves):
+    def forward(self, x, y):
+        return super().forward(x + y)
+
+
+def test_a_module_that_takes_more_arguments():
+    with pytest.raises(ValueError, match=r"fails on inputs of shape .*missing 1 req"):
+        compare(TakesTwo(), Whole(), drawn(5, 3))

@@ -115,14 +115,14 @@ def _report(
             f"the PyTorch module fails on inputs of shape {shapes}, given with"
             f" channels_first={problem.channels_first}: {error}"
         ) from error
-    rows = rows_of(ours, side.values, tolerance)
+    rows = rows_of(ours, side.values, tolerance, problem.channels_first)
     narrow = any(map(_is_narrow, ours.values()))
     if narrow:
         tolerance = max(tolerance, 1e-4)
 
     def run(faults, with_steps):
         values = torch_side(net, problem, steps * with_steps, faults).values
-        return rows_of(ours, values, tolerance)
+        return rows_of(ours, values, tolerance, problem.channels_first)
 
     causes: tuple[Cause, ...] = ()
     explained = True

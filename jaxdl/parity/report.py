@@ -87,8 +87,13 @@ class Report(NamedTuple):
         return "\n".join(lines)
 
 
-def rows_of(ours: Values, theirs: Values, tolerance: float) -> tuple[Row, ...]:
+def rows_of(
+    ours: Values, theirs: Values, tolerance: float, channels_first: bool | None = None
+) -> tuple[Row, ...]:
     """Compares what both sides have, in the order of PyTorch's side.
+
+    What a layer gives may have its channels first or last, whichever fits better; with
+    `channels_first=False` as in Flax, unless only the other shape fits.
 
     Modules of one side alone, and what optimisers keep, are passed over. An output, a
     gradient or a statistic of one side alone is infinitely far off.
@@ -103,9 +108,13 @@ def rows_of(ours: Values, theirs: Values, tolerance: float) -> tuple[Row, ...]:
         stage, name = key
         note = ""
         if key in ours and key in theirs:
-            note = _misfit(stage, ours[key], theirs[key])
+            readings = [ours[key]]
+            as_it_is = channels_first is False and ours[key].shape == theirs[key].shape
+            if stage in LAYERS and not as_it_is:
+                readings = layouts(ours[key])
+            note = _misfit(stage, readings, theirs[key])
             small = 0.0 if stage in LAYERS else 1e-3 * sizes[_kind(*key)]
-            difference = _difference(stage, ours[key], theirs[key], small)
+            difference = _difference(readings, theirs[key], small)
         elif name.startswith(OUTPUT) or stage.endswith(("gradients", "statistics")):
             difference = np.inf
             note = f"in {'Flax' if key in ours else 'PyTorch'} alone"
@@ -125,32 +134,27 @@ def _kind(stage: str, name: str) -> Key:
     return stage, name.partition(" ")[2]
 
 
-def _difference(
-    stage: str, ours: np.ndarray, theirs: np.ndarray, small: float
-) -> float:
-    """max|ours - theirs| / max|theirs|.
+def _difference(readings: list[np.ndarray], theirs: np.ndarray, small: float) -> float:
+    """max|ours - theirs| / max|theirs|, where ours is read as it fits best.
 
     `small` is added below: what is 0 but for rounding, as the gradient of a bias before
-    a batch norm, differs by as much as it is. Channels are where they agree best.
+    a batch norm, differs by as much as it is.
     """
     scale = np.abs(theirs).max(initial=0) + small
     differences = [
         np.abs(reading - theirs).max(initial=0) / (scale or 1)
-        for reading in _readings(stage, ours)
+        for reading in readings
         if reading.shape == theirs.shape
     ]
     finite = [float(d) for d in differences if not np.isnan(d)]
     return min(finite, default=np.inf)
 
 
-def _readings(stage: str, ours: np.ndarray) -> list[np.ndarray]:
-    return layouts(ours) if stage in LAYERS else [ours]
-
-
-def _misfit(stage: str, ours: np.ndarray, theirs: np.ndarray) -> str:
+def _misfit(stage: str, readings: list[np.ndarray], theirs: np.ndarray) -> str:
     """Says how shapes differ, or nothing where they fit in one of the layouts."""
-    if any(reading.shape == theirs.shape for reading in _readings(stage, ours)):
+    if any(reading.shape == theirs.shape for reading in readings):
         return ""
+    ours = readings[0]
     note = f"shape {ours.shape} in Flax, {theirs.shape} in PyTorch"
     if stage in LAYERS and sorted(ours.shape) == sorted(theirs.shape):
         note += (

@@ -77,7 +77,11 @@ def untied_state_dict(net: Any) -> dict[str, Any]:
 def torch_side(
     module: Any, problem: Problem, steps: int, faults: Sequence[Fault] = ()
 ) -> TorchSide:
-    """Runs a copy of `module` with the faults put in."""
+    """Runs a copy of `module` with the faults put in.
+
+    Raises:
+      RuntimeError: it cannot take the inputs.
+    """
     torch = import_module("torch")
     net = copy.deepcopy(module)
     for name, change in faults:
@@ -87,7 +91,10 @@ def torch_side(
     inputs = [a.requires_grad_(a.is_floating_point()) for a in inputs]
 
     def run():  # on copies, which a module may change in place
-        return net(*(a.clone() for a in inputs))
+        try:
+            return net(*(a.clone() for a in inputs))
+        except (TypeError, ValueError, IndexError) as error:
+            raise RuntimeError(str(error)) from error
 
     side = TorchSide({}, [], {})
     with torch.no_grad(), _recorded(net.eval(), "evaluation", side):
@@ -108,11 +115,11 @@ def torch_side(
         loss.backward()
     side.values["training", "loss"] = _array(loss)
     for i, array in enumerate(inputs):
-        if array.grad is not None:
-            side.values["input gradients", f"input {i}"] = _array(array.grad)
+        if array.requires_grad:
+            side.values["input gradients", f"input {i}"] = _gradient(array)
     for name, parameter in _parameters(net).items():
-        if parameter.grad is not None:
-            side.values["gradients", name] = _array(parameter.grad)
+        if parameter.requires_grad:
+            side.values["gradients", name] = _gradient(parameter)
     side.values.update(_statistics(net, "statistics"))
     if not steps:
         return side
@@ -175,6 +182,11 @@ def named_outputs(name: str, call: int, output: Any) -> Iterator[tuple[str, Any]
 
 def _array(tensor: Any) -> np.ndarray:
     return tensor.detach().clone().numpy()
+
+
+def _gradient(tensor: Any) -> np.ndarray:
+    """Zeros where none came back, as behind `detach` or `torch.no_grad`."""
+    return np.zeros(tensor.shape) if tensor.grad is None else _array(tensor.grad)
 
 
 def _parameters(net: Any) -> Mapping[str, Any]:
