@@ -2,6 +2,7 @@
 
 import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import KW_ONLY
 from typing import Any
 
 from flax import linen as nn
@@ -29,6 +30,7 @@ class Sequential(nn.Module):
     """
 
     layers: Sequence[Layer] | Mapping[str, Layer]
+    _: KW_ONLY  # of what Flax adds
 
     @nn.compact
     def __call__(self, x: Array, *, train: bool | None = None) -> Array:
