@@ -129,7 +129,7 @@ def max_unpool2d(
     kernel_size: int | Sizes,
     stride: int | Sizes | None = None,
     padding: int | Sizes = 0,
-    output_size: Sizes | None = None,
+    output_size: int | Sizes | None = None,
 ) -> Float[Array, "*batch out_height out_width channels"]:
     """Puts maxima back where `max_pool2d(..., return_indices=True)` found them.
 
@@ -174,7 +174,7 @@ def _unpooled_sizes(pooled: Sizes, kernel_size, stride, padding, wanted) -> Size
     sizes = tuple((n - 1) * s - 2 * p + k for n, k, s, p in window)
     if wanted is None:
         return sizes
-    wanted = as_sizes("output_size", tuple(wanted), 2)
+    wanted = as_sizes("output_size", wanted, 2)
     for given, size, step in zip(wanted, sizes, stride, strict=True):
         if not size - step < given < size + step:
             raise ValueError(

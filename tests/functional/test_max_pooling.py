@@ -341,6 +341,12 @@ def test_invalid_unpooling_raises(changes, message):
         inspect.unwrap(max_unpool2d)(**arguments)
 
 
+def test_unpooling_to_a_square_takes_its_side():
+    pooled = random((2, 2, 1), 0), np.array([0, 4, 10, 24]).reshape(2, 2, 1)
+    unpool = lambda size: max_unpool2d(*map(jnp.asarray, pooled), 2, output_size=size)
+    np.testing.assert_array_equal(unpool(5), unpool((5, 5)))
+
+
 def test_unpooling_drops_wrong_indices_inside_jit():
     values, indices = jnp.ones((1, 2, 1)), jnp.array([[[-1], [8]]])
     assert not jax.jit(lambda v, i: max_unpool2d(v, i, 2))(values, indices).any()
