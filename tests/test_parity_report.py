@@ -82,7 +82,9 @@ class Net(nn.Module):
             name="conv1",
         )(x)  # fmt: skip
         if self.bn1 is None:
-            x = BatchNorm(self.momentum, self.eps, name="bn1")(x, train=train)
+            x = BatchNorm(momentum=self.momentum, eps=self.eps, name="bn1")(
+                x, train=train
+            )
         else:
             x = self.bn1(name="bn1")(x, use_running_average=not train)
         x = gelu(x, self.approximate)

@@ -601,3 +601,36 @@ def test_weights_are_written_under_a_name_that_tells_what_they_are(tmp_path, nam
 def test_a_module_is_no_state_dict(unchecked):
     with pytest.raises(ValueError, match="state_dict is a Linear: give what its"):
         from_state_dict(torch.nn.Linear(2, 3), {"params": {}})
+
+
+def test_a_key_that_is_no_name_is_refused(unchecked, variables):
+    with pytest.raises(ValueError, match="state_dict has the key 0, which is no name"):
+        from_state_dict({0: torch.ones(3)}, variables)
+
+
+class Own(nn.Module):
+    """Parameters of one's own, beside a layer, under names that Flax's layers use."""
+
+    @nn.compact
+    def __call__(self, x):
+        kernel = self.param("kernel", nn.initializers.ones, (3, 2))
+        return Linear(4, name="fc")(x @ kernel)
+
+
+OWN = {
+    "kernel": torch.arange(6.0).reshape(3, 2),
+    "fc.weight": torch.arange(8.0).reshape(4, 2),
+    "fc.bias": torch.zeros(4),
+}
+
+
+def test_a_parameter_of_ones_own_is_read_under_its_name():
+    params = from_state_dict(OWN, wanted_by(Own(), X, dtype=jnp.float32))["params"]
+    np.testing.assert_array_equal(params["kernel"], OWN["kernel"])
+    np.testing.assert_array_equal(params["fc"]["kernel"], OWN["fc.weight"].T)
+
+
+def test_a_parameter_of_ones_own_has_flaxs_shape():
+    wrong = OWN | {"kernel": torch.ones(2, 3)}
+    with pytest.raises(ValueError, match=r"kernel  wanted \(3, 2\), found \(2, 3\)"):
+        from_state_dict(wrong, wanted_by(Own(), X, dtype=jnp.float32))

@@ -1,9 +1,10 @@
 """Activations as torch.nn.functional computes them: values and gradients.
 
-Re-exports, which compute what PyTorch computes at kinks and infinities too:
+Taken over, since they compute what PyTorch computes at kinks and infinities too:
 `elu`, `hardsigmoid`, `hardswish`, `logsigmoid`, `mish`, `relu`, `relu6`, `selu`,
-`sigmoid`, `silu`, `softsign` from `jax.nn` and `tanh` from `jax.numpy`. The gradients
-of `relu`, `relu6` and `hardtanh` at their kinks are 0. In float64 PyTorch rounds the
+`sigmoid`, `silu`, `softsign` from `jax.nn` and `tanh` from `jax.numpy`. Here as in
+PyTorch, half precision is computed in float32 and rounded once. The gradients of
+`relu`, `relu6` and `hardtanh` at their kinks are 0. In float64 PyTorch rounds the
 1/6 of hardsigmoid's gradient and celu's 1/alpha to float32. NaN gives NaN everywhere;
 the gradient there follows no rule in PyTorch, nor here.
 
@@ -16,28 +17,47 @@ Of the functions below, `jax.nn` has these with other numbers:
 - `softmax`, `log_softmax`, `glu`: the same, with `axis` for `dim`.
 """
 
-from typing import Literal
+from collections.abc import Callable
+from functools import wraps
+from typing import Any, Literal, TypeVar
 
 import jax
 import jax.numpy as jnp
-from jax.nn import elu as elu
-from jax.nn import mish as mish
 from jax.nn import relu as relu
 from jax.nn import relu6 as relu6
-from jax.nn import selu as selu
-from jax.nn import sigmoid as sigmoid
-from jax.nn import silu as silu
-from jax.numpy import tanh as tanh
 from jaxtyping import Array, Float
 
 from jaxdl.functional.products import spread
 
-hardsigmoid = jax.nn.hard_sigmoid
-hardswish = jax.nn.hard_silu
-logsigmoid = jax.nn.log_sigmoid
-softsign = jax.nn.soft_sign
+Activation = TypeVar("Activation", bound=Callable[..., Array])
 
 
+def _rounded_once(function: Activation) -> Activation:
+    """Computes in float32 what is narrower, the gradient too, and rounds the result."""
+
+    @wraps(function)
+    def rounded(input: Any, *args: Any, **kwargs: Any) -> Array:
+        dtype = jnp.result_type(input)
+        if dtype not in (jnp.float16, jnp.bfloat16):
+            return function(input, *args, **kwargs)
+        return function(input.astype(jnp.float32), *args, **kwargs).astype(dtype)
+
+    return rounded  # type: ignore[return-value]
+
+
+elu = _rounded_once(jax.nn.elu)
+hardsigmoid = _rounded_once(jax.nn.hard_sigmoid)
+hardswish = _rounded_once(jax.nn.hard_silu)
+logsigmoid = _rounded_once(jax.nn.log_sigmoid)
+mish = _rounded_once(jax.nn.mish)
+selu = _rounded_once(jax.nn.selu)
+sigmoid = _rounded_once(jax.nn.sigmoid)
+silu = _rounded_once(jax.nn.silu)
+softsign = _rounded_once(jax.nn.soft_sign)
+tanh = _rounded_once(jnp.tanh)
+
+
+@_rounded_once
 def threshold(
     input: Float[Array, "*shape"], threshold: float, value: float
 ) -> Float[Array, "*shape"]:
@@ -49,6 +69,7 @@ def threshold(
     return jnp.where(input <= threshold, value, input)
 
 
+@_rounded_once
 def leaky_relu(
     input: Float[Array, "*shape"], negative_slope: float = 0.01
 ) -> Float[Array, "*shape"]:
@@ -60,6 +81,7 @@ def leaky_relu(
     return jnp.where(input > 0, input, negative_slope * input)
 
 
+@_rounded_once
 def celu(input: Float[Array, "*shape"], alpha: float = 1.0) -> Float[Array, "*shape"]:
     """`input` above 0, below it alpha (exp(input / alpha) - 1).
 
@@ -97,6 +119,7 @@ def prelu(
     return jnp.where(input > 0, 1, spread(weight, input.shape)) * input
 
 
+@_rounded_once
 def gelu(
     input: Float[Array, "*shape"], approximate: Literal["none", "tanh"] = "none"
 ) -> Float[Array, "*shape"]:
@@ -116,6 +139,7 @@ def gelu(
     return jax.nn.gelu(input, approximate=approximate == "tanh")
 
 
+@_rounded_once
 def softplus(
     input: Float[Array, "*shape"], beta: float = 1.0, threshold: float = 20.0
 ) -> Float[Array, "*shape"]:
@@ -145,6 +169,7 @@ def hardtanh(
     return jnp.where(input >= max_val, max_val, above)
 
 
+@_rounded_once
 def softshrink(
     input: Float[Array, "*shape"], lambd: float = 0.5
 ) -> Float[Array, "*shape"]:
@@ -173,6 +198,7 @@ def hardshrink(
     return jnp.where(jnp.abs(input) <= lambd, 0, input)
 
 
+@_rounded_once
 def tanhshrink(input: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
     """input - tanh(input).
 
@@ -182,6 +208,7 @@ def tanhshrink(input: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
     return input - jnp.tanh(input)
 
 
+@_rounded_once
 def glu(input: Float[Array, "..."], dim: int = -1) -> Float[Array, "..."]:
     """The first half of the axis `dim`, times the sigmoid of its second half.
 
@@ -200,6 +227,7 @@ def glu(input: Float[Array, "..."], dim: int = -1) -> Float[Array, "..."]:
     return jax.nn.glu(input, axis=dim)
 
 
+@_rounded_once
 def softmax(input: Float[Array, "*shape"], dim: int = -1) -> Float[Array, "*shape"]:
     """exp(input) / Σ exp(input) along `dim`: positive numbers that sum to 1.
 
@@ -214,6 +242,7 @@ def softmax(input: Float[Array, "*shape"], dim: int = -1) -> Float[Array, "*shap
     return jax.nn.softmax(input, axis=dim)
 
 
+@_rounded_once
 def log_softmax(input: Float[Array, "*shape"], dim: int = -1) -> Float[Array, "*shape"]:
     """log(softmax(input)) along `dim`, in one step.
 

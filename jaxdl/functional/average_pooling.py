@@ -8,6 +8,7 @@ from jax import lax
 from jaxtyping import Array, Float
 
 from jaxdl.functional.windows import (
+    AXES,
     Pooling,
     Sizes,
     adaptive_windows,
@@ -73,6 +74,9 @@ def avg_pool3d(
 ) -> Float[Array, "*batch out_depth out_height out_width channels"]:
     """Computes averages along three axes, as `avg_pool2d` does along two.
 
+    Raises ValueError likewise, and as PyTorch for a volume smaller than the kernel,
+    whatever its padding.
+
     >>> avg_pool3d(jnp.arange(8.0).reshape(2, 2, 2, 1), 2)
     Array([[[[3.5]]]], dtype=float32)
     """
@@ -89,7 +93,7 @@ def adaptive_avg_pool2d(
     There are `output_size` of them along height and width; None keeps an axis. Window i
     of n goes from ⌊i size / n⌋ to ⌈(i + 1) size / n⌉, so windows may share a line.
 
-    Raises ValueError for a shape that is no image's, and for no window.
+    Raises ValueError for a shape that is no image's, an empty image, and no window.
 
     >>> adaptive_avg_pool2d(jnp.arange(12.0).reshape(3, 4, 1), (2, 1))[..., 0]
     Array([[3.5],
@@ -112,6 +116,10 @@ def _avg_pool(
     images, single = as_batch(input, axes)
     sizes = images.shape[1:-1]
     window = pooling(sizes, kernel_size, stride, padding, ceil_mode=ceil_mode)
+    if axes == 3:
+        for axis, k, n in zip(AXES[axes], window.kernel, sizes, strict=True):
+            if k > n:
+                raise ValueError(f"kernel_size={k} exceeds input's {axis} {n}")
     sums = lax.reduce_window(
         images.astype(jnp.promote_types(images.dtype, jnp.float32)),
         0.0,

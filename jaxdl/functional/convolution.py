@@ -109,12 +109,14 @@ def corr2d(
     Y[i, j] = Σ K[a, b] X[i + a, j + b]: each entry of the kernel times what it sees.
     This is what courses call convolution; a mathematician's flips the kernel first.
 
-    Raises ValueError where the kernel is larger than the array.
+    Raises ValueError where one has not two axes, or the kernel is the larger.
 
     >>> corr2d(jnp.arange(9.0).reshape(3, 3), jnp.arange(4.0).reshape(2, 2))
     Array([[19., 25.],
            [37., 43.]], dtype=float32)
     """
+    if X.ndim != 2 or K.ndim != 2:
+        raise ValueError(f"X and K have shapes {X.shape} and {K.shape}, not two axes")
     sizes = tuple(n - k + 1 for n, k in zip(X.shape, K.shape, strict=True))
     if min(sizes) < 1 or 0 in K.shape:
         raise ValueError(f"K of shape {K.shape} does not fit into X of shape {X.shape}")

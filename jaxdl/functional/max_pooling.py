@@ -27,6 +27,7 @@ from jaxdl.functional.windows import (
 )
 
 # A larger window is reduced one axis after the other, to compile in reasonable time.
+# Along an axis that is itself larger, and tiles, one reduction finds the winner.
 LARGE_WINDOW = 32
 
 
@@ -128,7 +129,7 @@ def max_unpool2d(
     kernel_size: int | Sizes,
     stride: int | Sizes | None = None,
     padding: int | Sizes = 0,
-    output_size: Sizes | None = None,
+    output_size: int | Sizes | None = None,
 ) -> Float[Array, "*batch out_height out_width channels"]:
     """Puts maxima back where `max_pool2d(..., return_indices=True)` found them.
 
@@ -173,7 +174,7 @@ def _unpooled_sizes(pooled: Sizes, kernel_size, stride, padding, wanted) -> Size
     sizes = tuple((n - 1) * s - 2 * p + k for n, k, s, p in window)
     if wanted is None:
         return sizes
-    wanted = as_sizes("output_size", tuple(wanted), 2)
+    wanted = as_sizes("output_size", wanted, 2)
     for given, size, step in zip(wanted, sizes, stride, strict=True):
         if not size - step < given < size + step:
             raise ValueError(
@@ -226,13 +227,19 @@ def _concatenate(axis: int, *parts):
 # Compiled, for those who call it outside of jit: dozens of small operations otherwise.
 @partial(jax.jit, static_argnums=1, inline=True)
 def _slide(found: _Maxima, window: Pooling) -> _Maxima:
-    if _tiles_the_image(window):
-        maxima = _max_of_tiles(_tiles(found.values, window))
+    tiles = _tiles_the_image(window)
+    if tiles:
+        maxima = _max_of_tiles(_tiles(found.values, window, outside=-jnp.inf))
     else:
         maxima = _max_of_windows(found.values, window)
     if found.places is None:
         return _Maxima(maxima, None)
-    _, winner = _winner(lax.stop_gradient(found.values), window)
+    values = lax.stop_gradient(found.values)
+    if tiles and math.prod(window.kernel) > LARGE_WINDOW:
+        _, winner = _winner_of_tiles(_tiles(values, window, outside=-jnp.inf))
+        places = _tiles(found.places, window, outside=0)
+        return _Maxima(maxima, _pick_of_tiles(winner, places))
+    _, winner = _winner(values, window)
     return _Maxima(maxima, _pick(winner, found.places, window))
 
 
@@ -241,14 +248,14 @@ def _tiles_the_image(window: Pooling) -> bool:
     return plain and window.stride == window.kernel
 
 
-def _tiles(images, window: Pooling):
+def _tiles(images, window: Pooling, outside):
     """Returns the windows: behind each spatial axis one of the kernel's.
 
-    With `ceil_mode` the last ones reach beyond the image, where -inf is.
+    With `ceil_mode` the last ones reach beyond the image, where `outside` is.
     """
     kernel, sizes = window.kernel, window.sizes
     whole = [n * k for n, k in zip(sizes, kernel, strict=True)]
-    images = _padded(images, window, -jnp.inf)[(slice(None), *map(slice, whole))]
+    images = _padded(images, window, outside)[(slice(None), *map(slice, whole))]
     axes = [size for pair in zip(sizes, kernel, strict=True) for size in pair]
     return images.reshape(len(images), *axes, images.shape[-1])
 
@@ -263,15 +270,35 @@ def _max_of_tiles(tiles):
 def _max_of_tiles_jvp(primals, tangents):
     """Picks the tangent at each tile's maximum. Transposed, it puts one there."""
     (tiles,), (dtiles,) = primals, tangents
+    maximum, winner = lax.optimization_barrier(_winner_of_tiles(tiles))
+    return maximum, _pick_of_tiles(winner, lax.optimization_barrier(dtiles))
+
+
+def _winner_of_tiles(tiles):
     axes = _kernel_axes(tiles)
     kernel = [tiles.shape[axis] for axis in axes]
-    seen = [_at(tiles, axes, position) for position in np.ndindex(*kernel)]
-    maximum, winner = lax.optimization_barrier(_winner_of(seen))
-    dtiles = lax.optimization_barrier(dtiles)
-    numbers = np.arange(math.prod(kernel), dtype=winner.dtype)
+    count = math.prod(kernel)
+    if count <= LARGE_WINDOW:
+        return _winner_of([_at(tiles, axes, place) for place in np.ndindex(*kernel)])
+    maximum = _max_of_tiles(tiles)  # whose derivatives are those of its winner
+    # The first maximum ranks highest, and above it the last NaN.
+    numbers = _numbers(tiles, np.int32)
+    ranks = jnp.where(tiles == jnp.expand_dims(maximum, axes), -numbers, -count)
+    rank = jnp.where(jnp.isnan(tiles), 1 + numbers, ranks).max(axes)
+    return maximum, jnp.where(rank > 0, rank - 1, -rank)
+
+
+def _pick_of_tiles(winner, tiles):
+    axes = _kernel_axes(tiles)
+    chosen = jnp.expand_dims(winner, axes) == _numbers(tiles, winner.dtype)
+    return jnp.where(chosen, tiles, 0).sum(axes).astype(tiles.dtype)
+
+
+def _numbers(tiles, dtype):
+    """Numbers the kernel's positions, row by row, along its axes of `tiles`."""
+    axes = _kernel_axes(tiles)
     shape = [tiles.shape[a] if a in axes else 1 for a in range(tiles.ndim)]
-    chosen = jnp.expand_dims(winner, axes) == numbers.reshape(shape)
-    return maximum, jnp.where(chosen, dtiles, 0).sum(axes)
+    return np.arange(math.prod(shape), dtype=dtype).reshape(shape)
 
 
 def _at(tiles, axes, position):

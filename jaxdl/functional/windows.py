@@ -249,7 +249,13 @@ def adaptive_windows(sizes: Sizes, output_size) -> list[list[slice]]:
 
     Window i of n goes from ⌊i size / n⌋ to ⌈(i + 1) size / n⌉, as in
     aten/src/ATen/native/AdaptivePooling.h; None keeps the axis.
+
+    Raises ValueError where `output_size` is none, and for an axis without values.
     """
+    if 0 in sizes:
+        raise ValueError(
+            f"input has {AXES[len(sizes)][sizes.index(0)]} 0, not 1 or more"
+        )
     given = output_size if isinstance(output_size, tuple | list) else (output_size,) * 2
     if len(given) == len(sizes):
         given = [

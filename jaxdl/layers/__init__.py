@@ -1,6 +1,8 @@
 """Flax modules with PyTorch's parameters, defaults and default initialisation.
 
 Parameters are float32; inputs and parameters are promoted to the wider of their types.
+Input sizes come from the input, and all settings but sizes are keywords, so that
+PyTorch's `Linear(4, 5)` raises TypeError.
 """
 
 from jaxdl.layers.convolution import Conv as Conv

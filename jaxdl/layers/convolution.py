@@ -1,6 +1,7 @@
 """Convolutions with PyTorch's parameters, defaults and default initialisation."""
 
 import math
+from dataclasses import KW_ONLY
 
 from flax import linen as nn
 from flax.linen.dtypes import promote_dtype
@@ -29,6 +30,7 @@ class Conv(nn.Module):
 
     features: int
     kernel_size: int | Sizes
+    _: KW_ONLY
     stride: int | Sizes = 1
     padding: Padding = 0
     dilation: int | Sizes = 1

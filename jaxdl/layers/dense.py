@@ -1,5 +1,7 @@
 """Dense layers with PyTorch's parameters, defaults and default initialisation."""
 
+from dataclasses import KW_ONLY
+
 from flax import linen as nn
 from flax.linen.dtypes import promote_dtype
 from jaxtyping import Array, Float
@@ -19,6 +21,7 @@ class Linear(nn.Module):
     """
 
     features: int
+    _: KW_ONLY
     use_bias: bool = True
     kernel_init: Initializer | None = None
     bias_init: Initializer | None = None

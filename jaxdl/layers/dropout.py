@@ -1,5 +1,7 @@
 """Dropout as a layer."""
 
+from dataclasses import KW_ONLY
+
 from flax import linen as nn
 from jaxtyping import Array, Float
 
@@ -17,6 +19,7 @@ class Dropout(nn.Module):
     """
 
     p: float = 0.5
+    _: KW_ONLY  # of what Flax adds
 
     @nn.compact
     def __call__(

@@ -1,5 +1,7 @@
 """A table of vectors with PyTorch's default initialisation."""
 
+from dataclasses import KW_ONLY
+
 from flax import linen as nn
 from jaxtyping import Array, Float, Int
 
@@ -19,6 +21,7 @@ class Embedding(nn.Module):
 
     num_embeddings: int
     features: int
+    _: KW_ONLY
     padding_idx: int | None = None
 
     @nn.compact

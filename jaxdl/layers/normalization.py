@@ -1,6 +1,6 @@
 """Normalisation layers with PyTorch's parameters, statistics and defaults."""
 
-from functools import partial
+from dataclasses import KW_ONLY
 from typing import Any
 
 import jax.numpy as jnp
@@ -11,11 +11,6 @@ from jaxtyping import Array, Float
 from jaxdl.functional.normalization import batch_norm
 from jaxdl.initializers import Initializer
 from jaxdl.layers.inputs import check_inputs
-
-# Flax's own, with PyTorch's eps and a variance that survives a large mean. It takes the
-# last axis; for several, as PyTorch's normalized_shape of length 2, give
-# reduction_axes=(-2, -1) and feature_axes=(-2, -1).
-LayerNorm = partial(nn.LayerNorm, epsilon=1e-5, use_fast_variance=False)
 
 
 class BatchNorm(nn.Module):
@@ -34,6 +29,7 @@ class BatchNorm(nn.Module):
         the layer was made for.
     """
 
+    _: KW_ONLY
     momentum: float | None = 0.1
     eps: float = 1e-5
     affine: bool = True
@@ -79,3 +75,16 @@ class BatchNorm(nn.Module):
             "num_batches_tracked": lambda: jnp.int32(0),
         }
         return [self.variable("batch_stats", *item) for item in initial.items()]
+
+
+class LayerNorm(nn.LayerNorm):
+    """Normalises the last axis of each example: Flax's own, with PyTorch's defaults.
+
+    They are its epsilon, and a variance that survives a large mean. For several axes,
+    as PyTorch's normalized_shape of length 2, give reduction_axes=(-2, -1) and
+    feature_axes=(-2, -1).
+    """
+
+    _: KW_ONLY
+    epsilon: float = 1e-5
+    use_fast_variance: bool = False

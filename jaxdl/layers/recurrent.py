@@ -6,6 +6,7 @@ are promoted with them.
 """
 
 from collections.abc import Callable
+from dataclasses import KW_ONLY
 from functools import partial
 from typing import Any, Literal
 
@@ -27,6 +28,7 @@ class _Recurrent(nn.Module):
     """What RNN, GRU and LSTM share: arguments, parameters and the call."""
 
     hidden_size: int
+    _: KW_ONLY
     num_layers: int = 1
     use_bias: bool = True
     batch_first: bool = False
@@ -68,6 +70,7 @@ class RNN(_Recurrent):
         features that the parameters were made for.
     """
 
+    _: KW_ONLY
     nonlinearity: Literal["tanh", "relu"] = "tanh"
 
     @nn.compact
@@ -86,6 +89,8 @@ class RNN(_Recurrent):
 class GRU(_Recurrent):
     """Runs a network of GRU cells: `jaxdl.functional.gru`. Otherwise as `RNN`."""
 
+    _: KW_ONLY  # of what Flax adds
+
     @nn.compact
     def __call__(
         self,
@@ -103,6 +108,8 @@ class LSTM(_Recurrent):
 
     Otherwise as `RNN`. The forget gate's bias does not start at 1, as in PyTorch.
     """
+
+    _: KW_ONLY
 
     @nn.compact
     def __call__(
@@ -130,6 +137,7 @@ class RNNCell(nn.Module):
     """
 
     hidden_size: int
+    _: KW_ONLY
     use_bias: bool = True
     nonlinearity: Literal["tanh", "relu"] = "tanh"
 
@@ -149,6 +157,7 @@ class GRUCell(nn.Module):
     """Computes one step: `jaxdl.functional.gru_cell`. Otherwise as `RNNCell`."""
 
     hidden_size: int
+    _: KW_ONLY
     use_bias: bool = True
 
     @nn.compact
@@ -161,6 +170,7 @@ class LSTMCell(nn.Module):
     """Computes one step of (h, c): `jaxdl.functional.lstm_cell`. Else as `RNNCell`."""
 
     hidden_size: int
+    _: KW_ONLY
     use_bias: bool = True
 
     @nn.compact

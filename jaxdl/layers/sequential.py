@@ -2,6 +2,8 @@
 
 import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import KW_ONLY
+from functools import partial
 from typing import Any
 
 from flax import linen as nn
@@ -16,7 +18,7 @@ class Sequential(nn.Module):
     A sequence names its layers "0", "1" and so on; a mapping names them itself. Plain
     functions are layers without parameters, and count. A layer that comes twice keeps
     one set of parameters, under its first name. `train` is given to the layers that
-    take it.
+    take it, unless a `partial` binds it.
 
     Raises:
       ValueError: a layer takes `train` and none is given.
@@ -29,6 +31,7 @@ class Sequential(nn.Module):
     """
 
     layers: Sequence[Layer] | Mapping[str, Layer]
+    _: KW_ONLY  # of what Flax adds
 
     @nn.compact
     def __call__(self, x: Array, *, train: bool | None = None) -> Array:
@@ -54,6 +57,8 @@ def _under(parent: nn.Module, name: str, layer: Any) -> Any:
 
 def _train_for(name: str, layer: Layer, train: bool | None) -> dict[str, bool]:
     """The keyword arguments of a layer: `train`, or none."""
+    if isinstance(layer, partial) and "train" in layer.keywords:
+        return {}  # where the signature lists it still
     function = type(layer).__call__ if isinstance(layer, nn.Module) else layer
     try:
         taken = inspect.signature(function).parameters.get("train")

@@ -82,7 +82,7 @@ class DenseNet(nn.Module):
 
     def _features(self) -> dict[str, Any]:
         layers: dict[str, Any] = {
-            "conv0": _conv(2 * self.growth_rate, 7, 2, padding=3),
+            "conv0": _conv(2 * self.growth_rate, 7, stride=2, padding=3),
             "norm0": BatchNorm(),
             "relu0": relu,
             "pool0": partial(max_pool2d, kernel_size=3, stride=2, padding=1),

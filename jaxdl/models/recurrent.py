@@ -56,7 +56,7 @@ class RecurrentClassifier(nn.Module):
             raise ValueError(f"symbols are needed as (batch, time), not {x.shape}")
         network = _choose(NETWORKS, self.cell)(
             self.hidden_size,
-            self.num_layers,
+            num_layers=self.num_layers,
             batch_first=True,
             bidirectional=self.bidirectional,
             name=self.cell,
@@ -108,7 +108,10 @@ class CharRNN(nn.Module):
     ) -> Float[Array, "batch time hidden"]:
         network = _choose(NETWORKS, self.cell)
         return network(
-            self.hidden_size, self.num_layers, batch_first=True, name=self.cell
+            self.hidden_size,
+            num_layers=self.num_layers,
+            batch_first=True,
+            name=self.cell,
         )(x)[0]
 
 
@@ -136,7 +139,10 @@ class CharEmbeddingRNN(nn.Module):
     ) -> Float[Array, "batch time classes"]:
         vectors = Embedding(self.vocabulary_size, self.embedding_size, name="emb")(x)
         network = _choose(NETWORKS, self.cell)(
-            self.hidden_size, self.num_layers, batch_first=True, name=self.cell
+            self.hidden_size,
+            num_layers=self.num_layers,
+            batch_first=True,
+            name=self.cell,
         )
         return Linear(self.num_classes, name="fc")(network(vectors)[0])
 

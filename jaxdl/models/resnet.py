@@ -42,7 +42,7 @@ class BasicBlock(nn.Module):
 
     @nn.compact
     def __call__(self, x: Maps, *, train: bool) -> NewMaps:
-        y = _conv(self.width, 3, self.stride, padding=1, name="conv1")(x)
+        y = _conv(self.width, 3, stride=self.stride, padding=1, name="conv1")(x)
         y = relu(BatchNorm(name="bn1")(y, train=train))
         y = _conv(self.width, 3, padding=1, name="conv2")(y)
         y = _last_norm(name="bn2")(y, train=train)
@@ -60,7 +60,7 @@ class Bottleneck(nn.Module):
     def __call__(self, x: Maps, *, train: bool) -> NewMaps:
         y = _conv(self.width, 1, name="conv1")(x)
         y = relu(BatchNorm(name="bn1")(y, train=train))
-        y = _conv(self.width, 3, self.stride, padding=1, name="conv2")(y)
+        y = _conv(self.width, 3, stride=self.stride, padding=1, name="conv2")(y)
         y = relu(BatchNorm(name="bn2")(y, train=train))
         y = _conv(self.expansion * self.width, 1, name="conv3")(y)
         y = _last_norm(name="bn3")(y, train=train)
@@ -72,7 +72,7 @@ def _shortcut(block: BasicBlock | Bottleneck, x: Maps, train: bool) -> NewMaps:
     channels = block.expansion * block.width
     if block.stride == 1 and x.shape[-1] == channels:
         return x
-    layers = [_conv(channels, 1, block.stride), BatchNorm()]
+    layers = [_conv(channels, 1, stride=block.stride), BatchNorm()]
     return Sequential(layers, name="downsample")(x, train=train)
 
 
@@ -101,7 +101,7 @@ class ResNet(nn.Module):
     @nn.compact
     def __call__(self, x: Maps, *, train: bool) -> Float[Array, "batch outputs"]:
         check_images("ResNet", x)
-        x = _conv(self.width, 7, 2, padding=3, name="conv1")(x)
+        x = _conv(self.width, 7, stride=2, padding=3, name="conv1")(x)
         x = relu(BatchNorm(name="bn1")(x, train=train))
         x = max_pool2d(x, 3, stride=2, padding=1)
         for stage, depth in enumerate(self.depths):

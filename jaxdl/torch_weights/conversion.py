@@ -40,6 +40,9 @@ def from_state_dict(
     convolutions are not known: neither names nor shapes tell them from others, so those
     of as many channels in as out load as if they were, and compute something else.
 
+    Where PyTorch has no `weight` and a parameter that is called `kernel`, `scale` or
+    `embedding` itself, such as one of a module of yours, it is taken as it is.
+
     Modules of other names are given by `rename`, from a Flax prefix to PyTorch's, the
     longest first: {"conv1": "0"} for an nn.Sequential, {"": "body"} for all.
 
@@ -57,15 +60,23 @@ def from_state_dict(
     Raises:
       MisfitError: a ValueError, with a table of all entries that are missing, unused or
         of another shape.
-      ValueError: `state_dict` is no mapping; `rename`, `flattened` or `ignore` names
-        what is not there; or a value does not survive its type: a finite number becomes
-        infinite, an integer another or a fraction, or float64 is wanted without
-        jax_enable_x64.
+      ValueError: `state_dict` is no mapping from names; `rename`, `flattened` or
+        `ignore` names what is not there; or a value does not survive its type: a finite
+        number becomes infinite, an integer another or a fraction, or float64 is wanted
+        without jax_enable_x64.
     """
     if not isinstance(state_dict, Mapping):
         kind = type(state_dict).__name__
         raise ValueError(f"state_dict is a {kind}: give what its state_dict() returns")
-    wanted = layouts(variables, rename, flattened)
+    for name in state_dict:
+        if not isinstance(name, str):
+            raise ValueError(f"state_dict has the key {name!r}, which is no name")
+    wanted = [
+        layout.as_it_is()
+        if layout.name not in state_dict and layout.own in state_dict
+        else layout
+        for layout in layouts(variables, rename, flattened)
+    ]
     leaves, tree = jax.tree.flatten(variables)
     given = {
         name: value for name, value in state_dict.items() if not _ignored(name, ignore)
@@ -100,6 +111,9 @@ def to_state_dict(
     Arrays are contiguous copies of the same type; counters are int64, as PyTorch's. For
     load_state_dict, make each a tensor by torch.from_numpy; bfloat16, which that does
     not take, goes through `write_weights` and safetensors.torch.load_file.
+
+    A `kernel`, `scale` or `embedding` is written as `weight`, though it be a parameter
+    of your own: nothing tells it from those of the layers.
 
     Gradients, or anything else of the shapes of `variables`, are converted likewise.
 

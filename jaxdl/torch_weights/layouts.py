@@ -15,13 +15,22 @@ STATISTICS = {"mean": "running_mean", "var": "running_var"}
 
 
 class Layout(NamedTuple):
-    """PyTorch's axes are the axes `axes` of a Flax array seen in the shape `view`."""
+    """PyTorch's axes are the axes `axes` of a Flax array seen in the shape `view`.
+
+    `own` is the name with Flax's last part, such as scale for PyTorch's weight.
+    """
 
     name: str
+    own: str
     flax: tuple[int, ...]
     view: tuple[int, ...]
     axes: tuple[int, ...]
     torch: tuple[int, ...]
+
+    def as_it_is(self) -> "Layout":
+        """Returns that of an array with Flax's name and axes in PyTorch too."""
+        axes = tuple(range(len(self.flax)))
+        return Layout(self.own, self.own, self.flax, self.flax, axes, self.flax)
 
     def to_torch(self, array: np.ndarray) -> np.ndarray:
         return array.reshape(self.view).transpose(self.axes).reshape(self.torch)
@@ -73,7 +82,9 @@ def _layout(
 ) -> Layout:
     module, leaf = renamed(".".join(path[:-1]), rename), path[-1]
     names = STATISTICS if collection == "batch_stats" else PARAMETERS
-    name = ".".join(filter(None, [module, names.get(leaf, leaf)]))
+    name, own = (
+        ".".join(filter(None, [module, last])) for last in (names.get(leaf, leaf), leaf)
+    )
     view, axes = shape, tuple(range(len(shape)))
     if leaf == "kernel" and len(shape) > 1:
         if sizes is not None:  # the kernel of a convolution as large as the map
@@ -91,7 +102,7 @@ def _layout(
     torch = tuple(view[axis] for axis in axes)
     if view != shape:
         torch = (torch[0], math.prod(torch[1:]))
-    return Layout(name, shape, view, axes, torch)
+    return Layout(name, own, shape, view, axes, torch)
 
 
 def _key(key: Any) -> str:

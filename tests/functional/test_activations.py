@@ -172,15 +172,25 @@ def test_softmax_of_infinities_and_nan(name):
 
 
 @each_name
-def test_half_precision_keeps_its_type_and_is_near(name):
+def test_half_precision_keeps_its_type_and_is_rounded_once(name):
     needed = {"threshold": 0.5, "value": 2.0} if name == "threshold" else {}
-    activation = jax.jit(lambda x: getattr(activations, name)(x, **needed))
-    x = jnp.linspace(-4, 4, 65)  # exact in bfloat16
-    for dtype in (jnp.float32, jnp.bfloat16):
-        actual = activation(x.astype(dtype))
-        assert actual.dtype == dtype
-        eps = float(jnp.finfo(dtype).eps)
-        np.testing.assert_allclose(actual, activation(x), rtol=4 * eps, atol=4 * eps)
+    activation = lambda x: getattr(activations, name)(x, **needed)
+    value_and_slope = jax.jit(lambda x: jax.jvp(activation, [x], [jnp.ones_like(x)]))
+    x = jnp.linspace(-4, 4, 65, dtype=jnp.float32)  # exact in bfloat16
+    for dtype in (jnp.float16, jnp.bfloat16):
+        rounding = 0.51 * float(jnp.finfo(dtype).eps)
+        for actual, expected in zip(
+            value_and_slope(x.astype(dtype)), value_and_slope(x), strict=True
+        ):
+            assert actual.dtype == dtype
+            np.testing.assert_allclose(actual, expected, rtol=rounding, atol=1e-7)
+
+
+def test_half_precision_where_its_own_numbers_would_not_suffice():
+    gelu = lambda x: activations.gelu(x, "tanh")
+    assert jax.grad(gelu)(jnp.float16(300)) == 1  # whose cube is infinite
+    expected = F.gelu(torch.tensor(-3, dtype=torch.bfloat16), approximate="tanh")
+    assert gelu(jnp.bfloat16(-3)) == expected.item()
 
 
 @pytest.mark.parametrize("name", ["softmax", "log_softmax", "glu"])

@@ -143,6 +143,21 @@ def test_large_windows_round_once(dtype):
     np.testing.assert_allclose(output.astype(jnp.float64), exact, atol=limit, rtol=0)
 
 
+def test_an_empty_image_has_no_parts():
+    with pytest.raises(ValueError, match="input has height 0, not 1 or more"):
+        adaptive_avg_pool2d(jnp.zeros((1, 0, 5, 1)), 2)
+
+
+def test_a_volume_smaller_than_the_kernel_is_refused_as_by_torch():
+    volume, settings = torch.ones(1, 1, 3, 4), {"kernel_size": 2, "ceil_mode": True}
+    with pytest.raises(RuntimeError, match="smaller than kernel size"):
+        torch.nn.functional.avg_pool3d(volume, **settings)
+    with pytest.raises(ValueError, match="kernel_size=2 exceeds input's depth 1"):
+        avg_pool3d(jnp.ones((1, 3, 4, 1)), **settings)
+    flat = torch.nn.functional.avg_pool2d(volume[0], 5, ceil_mode=True)
+    assert_close(avg_pool2d(jnp.ones((3, 4, 1)), 5, ceil_mode=True)[..., 0], flat[0])
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [

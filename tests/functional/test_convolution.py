@@ -162,6 +162,11 @@ def test_one_image_without_batch_axis_equals_torch(channels):
     assert_like_torch((7, 6, channels), (3, 3, channels, 2), padding=1)
 
 
+def test_corr2d_is_of_two_axes(unchecked):
+    with pytest.raises(ValueError, match=r"\(1, 3, 3\) and \(2, 2\), not two axes"):
+        corr2d(jnp.ones((1, 3, 3)), jnp.ones((2, 2)))
+
+
 def test_corr2d_is_one_channel_of_conv2d():
     X, K = jnp.asarray(random((6, 5), 0)), jnp.asarray(random((2, 3), 1))
     Y = jax.jit(corr2d)(X, K)

@@ -115,6 +115,32 @@ def test_more_places_along_an_axis_than_a_byte_counts_equal_torch():
     assert_like_torch(images, axes=1, kernel_size=129)
 
 
+@pytest.mark.parametrize("share", [0.0, 0.05, 1.0])
+@pytest.mark.parametrize("value", [np.nan, -np.inf])
+def test_tiles_too_large_for_one_comparison_after_another_equal_torch(value, share):
+    images = ties((2, 100, 2), 0)
+    images[np.random.default_rng(1).random(images.shape) < share] = value
+    assert_like_torch(images, axes=1, kernel_size=40, ceil_mode=True)
+
+
+def test_vmap_and_second_derivatives_of_a_large_tile_equal_torch():
+    images = ties((3, 80, 2), 0)
+    slope = jax.grad(lambda x: jnp.sum(jnp.sin(max_pool1d(x, 40))))
+    actual = jax.vmap(jax.grad(lambda x: jnp.sum(slope(x) ** 2)))(images)
+    tensor = torch.tensor(images, requires_grad=True)
+    loss = torch_pool(TORCHS[1], 1, kernel_size=40)(tensor).sin().sum()
+    [first] = torch.autograd.grad(loss, tensor, create_graph=True)
+    [second] = torch.autograd.grad(first.square().sum(), tensor)
+    assert_close(actual, second)
+
+
+def test_the_program_of_a_tile_does_not_grow_with_it():
+    pool = lambda x: adaptive_max_pool2d(x, 1, return_indices=True)
+    slopes = jax.jacfwd(pool, has_aux=True)
+    program = lambda n: str(jax.make_jaxpr(slopes)(jnp.ones((n, n, 1))))
+    assert len(program(90)) < 1.1 * len(program(40))
+
+
 @pytest.mark.parametrize("arguments", ALL)
 def test_ties_send_the_gradient_where_torch_does(arguments):
     assert_like_torch(ties((4, 12, 12, 3), 0), **arguments)
@@ -313,6 +339,12 @@ def test_invalid_unpooling_raises(changes, message):
     } | changes
     with pytest.raises(ValueError, match=message):
         inspect.unwrap(max_unpool2d)(**arguments)
+
+
+def test_unpooling_to_a_square_takes_its_side():
+    pooled = random((2, 2, 1), 0), np.array([0, 4, 10, 24]).reshape(2, 2, 1)
+    unpool = lambda size: max_unpool2d(*map(jnp.asarray, pooled), 2, output_size=size)
+    np.testing.assert_array_equal(unpool(5), unpool((5, 5)))
 
 
 def test_unpooling_drops_wrong_indices_inside_jit():

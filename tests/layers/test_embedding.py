@@ -11,7 +11,7 @@ from tests.oracle import assert_close, random, to_torch
 @pytest.mark.parametrize("padding_idx", [None, 1, -2])
 def test_embedding_equals_torch(x64, padding_idx):
     index, table = np.array([[0, 1, 4], [1, 1, 3]]), random((5, 3), 0)
-    layer = Embedding(5, 3, padding_idx)
+    layer = Embedding(5, 3, padding_idx=padding_idx)
     total = lambda table: jnp.sin(
         layer.apply({"params": {"embedding": table}}, jnp.asarray(index))
     ).sum()
@@ -25,8 +25,8 @@ def test_embedding_equals_torch(x64, padding_idx):
     assert_close(gradient, oracle.weight.grad)
 
 
-def initial(*settings):
-    variables = Embedding(*settings).init(jax.random.key(0), jnp.array([0]))
+def initial(*sizes, **settings):
+    variables = Embedding(*sizes, **settings).init(jax.random.key(0), jnp.array([0]))
     assert list(variables["params"]) == ["embedding"]
     return variables["params"]["embedding"]
 
@@ -43,7 +43,7 @@ def test_vectors_start_from_the_normal_distribution():
 
 @pytest.mark.parametrize("padding_idx", [0, 2, -1])
 def test_the_padding_vector_starts_from_zero(padding_idx):
-    zero_rows = (initial(4, 8, padding_idx) == 0).all(-1)
+    zero_rows = (initial(4, 8, padding_idx=padding_idx) == 0).all(-1)
     assert jnp.argwhere(zero_rows).ravel().tolist() == [padding_idx % 4]
 
 
@@ -60,6 +60,6 @@ def test_without_padding_no_vector_is_zero():
     ],
 )
 def test_what_lies_outside_of_the_table_raises(padding_idx, index, message):
-    layer = Embedding(4, 2, padding_idx)
+    layer = Embedding(4, 2, padding_idx=padding_idx)
     with pytest.raises(ValueError, match=message):
         layer.init(jax.random.key(0), jnp.array([index]))

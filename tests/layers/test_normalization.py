@@ -351,3 +351,16 @@ def test_statistics_that_are_numpy_arrays_stay_as_they_were():
     _, changed = layer.apply(held, x, train=True, mutable=["batch_stats"])
     assert held["batch_stats"]["num_batches_tracked"] == 0
     assert changed["batch_stats"]["num_batches_tracked"] == 1
+
+
+def test_layer_norm_is_a_class_and_names_what_flaxs_names():
+    class Net(nn.Module):
+        @nn.compact
+        def __call__(self, x):
+            return LayerNorm()(x)
+
+    assert isinstance(LayerNorm(), LayerNorm)
+    params = Net().init(jax.random.key(0), jnp.ones((2, 3)))["params"]
+    assert jax.tree.map(jnp.shape, params) == {
+        "LayerNorm_0": {"scale": (3,), "bias": (3,)}
+    }

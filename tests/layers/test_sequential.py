@@ -1,3 +1,5 @@
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -84,6 +86,19 @@ def test_train_reaches_the_layers_that_take_it_at_any_depth():
     )  # fmt: skip
     assert changed["batch_stats"]["1"]["0"]["num_batches_tracked"] == 1
     assert net.apply(variables, X, train=False).shape == (5, 4)
+
+
+def test_train_that_a_partial_binds_stays():
+    class Frozen(nn.Module):
+        @nn.compact
+        def __call__(self, x, *, train):
+            norm = partial(BatchNorm(name="norm"), train=False)
+            return Sequential([norm, Dropout(0.0)])(x, train=train)
+
+    variables = Frozen().init(jax.random.key(0), X, train=False)
+    output, changed = Frozen().apply(variables, X, train=True, mutable=["batch_stats"])
+    assert changed["batch_stats"]["norm"]["num_batches_tracked"] == 0
+    np.testing.assert_allclose(output, X / np.sqrt(1 + 1e-5), rtol=1e-6)
 
 
 def test_train_is_missing():
