@@ -9,7 +9,6 @@ import numpy as np
 from jaxtyping import Array, Bool, Key, PyTree
 
 from jaxdl.data.splits import Folds
-from jaxdl.params import paths
 from jaxdl.progress import Show, reporting
 from jaxdl.sweep.members import How, run_members
 from jaxdl.sweep.results import Sweep, warn_of_failures
@@ -70,7 +69,8 @@ def search(
         nor numbers that JAX's types hold; keys of another shape; no `held_out`, or one
         that is a set without a name; or see `run_members`.
     """
-    if not isinstance(held_out, Mapping) or [*paths(held_out)] == [*paths(data)]:
+    named = isinstance(held_out, Mapping)
+    if not named or (isinstance(data, Mapping) and held_out.keys() == data.keys()):
         raise ValueError(
             "held_out is one set of examples: name it, as in {'validation': examples}"
         )
