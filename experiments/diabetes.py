@@ -44,6 +44,8 @@ def load(csv):
     """Returns features, "x", and labels of 0 or 1, "y"."""
     if csv is not None:
         table = read_numeric_csv(csv, header=False)
+        if table.shape[1] != 9 or not jnp.isin(table[:, -1], jnp.arange(2)).all():
+            raise ValueError(f"{csv} has rows that are not 8 features and a 0 or 1")
         return {"x": table[:, :-1], "y": table[:, -1]}
     data = load_bundled("breast_cancer").data
     x = data["x"][:, :8]
@@ -72,17 +74,15 @@ def main(config: Config = Config()) -> dict[str, float]:
     ways = {"descent": optax.sgd(rate), "adam": optax.adam(rate)}
     with open_run("diabetes", config) as run:
         for way, optimizer in ways.items():
-            start = init_state(params, optimizer)
-            step = make_train_step(loss_fn, optimizer)
+            pair = init_state(params, optimizer), make_train_step(loss_fn, optimizer)
             settings |= {"name": way, "callbacks": [run.log_as(way)]}
-            state, metrics = fit(start, step, train, keys[2], **settings)
+            state, metrics = fit(*pair, train, keys[2], **settings)
             history |= {f"{way} {name}": values for name, values in metrics.items()}
         run.save(state.params, curves=curves(history))
     result = {name: values[-1].item() for name, values in history.items()}
     larger = result["larger"] = max(data["y"].mean(), 1 - data["y"].mean()).item()
     descent, adam = result["descent test/accuracy"], result["adam test/accuracy"]
-    print(f"{larger:.1%} are of the larger class. Right about the test set:")
-    print(f"gradient descent {descent:.1%}, Adam {adam:.1%}")
+    print(f"Larger class {larger:.1%}; right: descent {descent:.1%}, Adam {adam:.1%}")
     return result
 
 

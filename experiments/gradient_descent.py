@@ -52,9 +52,8 @@ def descend(key, loss, theta, data, size, steps, rate):
 
 def draw(loss, data, paths, x, y):
     over = jax.jit(jnp.vectorize(lambda t: loss(t, *data), signature="(2)->()"))
-    # 61, so that matplotlib's faces are all alike: it draws others from unset memory.
     a, b = jnp.meshgrid(jnp.linspace(*x[1:], 61), jnp.linspace(*y[1:], 61))
-    heights = over(jnp.stack([a, b], axis=-1))
+    heights = over(jnp.stack([a, b], axis=-1))  # 61: no faces from unset memory
     fig = Figure(figsize=(14, 4.2), layout="constrained")
     ax = fig.add_subplot(131, projection="3d", xlabel=x[0], ylabel=y[0], title="loss")
     ax.plot_surface(a, b, heights, cmap="viridis").axes.locator_params(nbins=4)
@@ -70,20 +69,20 @@ def draw(loss, data, paths, x, y):
 
 def main(config: Config = Config()) -> dict[str, float]:
     """Returns, by examples a step, the losses on the line and |v| on the saddle."""
-    keys = jax.random.split(jax.random.key(config.seed), 4)
+    keys, bowl, saddle = jax.random.split(jax.random.key(config.seed), 4), {}, {}
     line = [*make_linear_data(keys[0], [2.0], 0.5, 100, noise=0.5).values()]
     half = 0.5 * jax.random.normal(keys[1], (50, 2)) + jnp.array([0, 1.5])
     twins = [jnp.vstack([half, half * jnp.array([1, -1])])]  # clusters at v and -v
-    steps, rate, bowl, saddle = config.examples_seen, config.learning_rate, {}, {}
+    seen, rate, result = config.examples_seen, config.learning_rate, {}
     for n in STYLES:
-        bowl[n] = descend(keys[2], line_loss, [-1, -2], line, n, steps // n, rate)
+        bowl[n] = descend(keys[2], line_loss, [-1, -2], line, n, seen // n, rate)
         saddle[n] = descend(keys[3], cluster_loss, [2, 0], twins, n, 200, 0.5)
+        result[f"loss/{n}"] = loss = line_loss(bowl[n][-1], *line).item()
+        result[f"away/{n}"] = away = abs(saddle[n][-1, 1]).item()
+        print(f"{n:3} a step: loss {loss:.3f} on the line, {away:.3f} off the saddle")
     with open_run("gradient_descent", config) as run:
         run.save(line=draw(line_loss, line, bowl, ("w", -2, 5), ("b", -3, 4)))
         run.save(saddle=draw(cluster_loss, twins, saddle, ("u", -1, 2.2), ("v", -2, 2)))
-    result = {f"loss/{n}": line_loss(bowl[n][-1], *line).item() for n in STYLES}
-    result |= {f"away/{n}": abs(saddle[n][-1, 1]).item() for n in STYLES}
-    print(*(f"{name:8} {value:.3f}" for name, value in result.items()), sep="\n")
     return result
 
 

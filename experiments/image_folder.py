@@ -63,11 +63,13 @@ def main(config: Config = Config()) -> dict[str, float]:
     with open_run("image_folder", config) as run:
         root = config.folder or write_digits(run.directory / "images")
         files = image_folder(root).resized((config.size, config.size))
+        if len(files) < 5 or len(files.class_names) < 2:
+            raise ValueError(f"{root} holds fewer than 5 images, or than 2 classes")
         rows = np.asarray(jax.random.permutation(split_key, len(files)))
         test, train = rows[: len(rows) // 5], rows[len(rows) // 5 :]
-        settings = {"remainder": "drop", "transform": transform}
-        stream = Stream(files.select(train), 32, key=run_key, **settings)
-        ((test, _),) = Stream(files.select(test), len(test), **settings).read(epochs=1)
+        how = {"remainder": "drop", "transform": transform}
+        stream = Stream(files.select(train), min(32, len(train)), key=run_key, **how)
+        ((test, _),) = Stream(files.select(test), len(test), **how).read(epochs=1)
         model, optimizer = SimpleCNN(len(files.class_names)), optax.adam(3e-3)
         params, _ = init_model(model, init_key, test["image"])
         _, eval_fn, loss_fn = classification(model)
@@ -80,9 +82,7 @@ def main(config: Config = Config()) -> dict[str, float]:
         shown = show_images(*stream.batch(0)[0].values(), class_names=files.class_names)
         run.save(state.params, curves=curves(history), batch=shown)
         result = {name: float(values[-1]) for name, values in history.items()}
-        print(
-            f"Of {len(test['label'])} images {result['test/accuracy']:.1%} are named."
-        )
+        print(f"{result['test/accuracy']:.1%} of {len(rows) // 5} images are named.")
     return result
 
 

@@ -18,6 +18,9 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 from jaxtyping import Array, PRNGKeyArray, PyTree
 
+KINDS = jnp.bool_, jnp.integer, jnp.floating, jnp.complexfloating
+"""kinds of numbers, of which each holds those before it"""
+
 
 def paths(params: PyTree) -> dict[str, Any]:
     """Returns every array by its path, in the tree's own order.
@@ -55,8 +58,8 @@ def put(params: PyTree, path: str, value: ArrayLike) -> PyTree:
     """Returns `params` with `value` for the array at `path`, in that array's type.
 
     Raises:
-      ValueError: there is no array at `path`, it has another shape than `value`, or it
-        holds integers and `value` does not.
+      ValueError: there is no array at `path`, it has another shape than `value`, or its
+        kind of numbers does not hold the value's, as integers do not hold fractions.
 
     >>> params = {"fc1": {"kernel": jnp.ones((2, 2)), "bias": jnp.ones(2)}}
     >>> kernel = get(params, "fc1/kernel").at[0, 0].set(100)
@@ -72,7 +75,7 @@ def put(params: PyTree, path: str, value: ArrayLike) -> PyTree:
             f"{path} has shape {jnp.shape(old)}, and its value {jnp.shape(value)}"
         )
     dtype, given = jnp.result_type(old), jnp.result_type(value)
-    if jnp.issubdtype(dtype, jnp.integer) and not jnp.issubdtype(given, jnp.integer):
+    if _kind(given) > _kind(dtype):
         raise ValueError(f"{path} holds {dtype}, which {given} does not fit into")
     named[path] = jnp.asarray(value, dtype)
     return _like(params, list(named.values()))
@@ -188,6 +191,11 @@ def initialize(
 
     drawn = [draw(path, leaf) for path, leaf in paths(params).items()]
     return _like(params, drawn)
+
+
+def _kind(dtype: Any) -> int:
+    fits = [i for i, kind in enumerate(KINDS) if jnp.issubdtype(dtype, kind)]
+    return fits[0] if fits else len(KINDS)
 
 
 def _matching(pattern: str, named: dict[str, Any]) -> list[str]:

@@ -40,6 +40,7 @@ class Run:
         self.directory = directory
         self.checkpoints = directory / "checkpoints"
         self._logs: dict[str, EventLog] = {}
+        self._logged: set[str] = set()
         self._lock = lock
         self._before = before
 
@@ -64,11 +65,13 @@ class Run:
             split, tag = name.split("/", 1)
             if np.ndim(value) == 0:
                 self.events(parent + split, epoch).scalar(tag, float(value), epoch)
+                self._logged.add("curves")
 
     def log_parameters(self, epoch: int, state: Any, record: dict[str, Any]) -> None:
         """Writes a histogram of each parameter: another callback for `fit`."""
         for path, values in paths(state.params).items():
             self.events("train", epoch).histogram(path, np.asarray(values), epoch)
+            self._logged.add("histograms")
 
     def log_graph(self, function: Callable[..., Any], *arguments: Any) -> None:
         """Writes a function's operations for TensorBoard's Graphs tab.
@@ -76,6 +79,7 @@ class Run:
         It is traced with the arguments, as `jax.jit` does, and not computed.
         """
         self.events("about").graph(to_graph_def(trace(function, *arguments)))
+        self._logged.add("graph")
 
     def events(self, split: str, first_step: int = 0) -> EventLog:
         """Returns the TensorBoard log of a split, opened at its first use."""
@@ -97,6 +101,7 @@ class Run:
             file = self.directory / f"{name}.png"
             figure.savefig(file, dpi=150)
             self.events("about").png(name, file.read_bytes(), 0)
+            self._logged.add("figures")
 
     def __enter__(self) -> "Run":
         config = (self.directory / "config.yaml").read_text()
@@ -114,7 +119,9 @@ class Run:
         else:
             print(f"Figures, log and what was saved: {self.directory}")
             root = RUNS if self.directory.is_relative_to(RUNS) else self.directory
-            print(f"Curves: tensorboard --logdir {root}")
+            if self._logged:
+                logged = ", ".join(sorted(self._logged)).capitalize()
+                print(f"{logged}: tensorboard --logdir {root}")
         os.close(self._lock)
 
     def _remove_if_bare(self) -> None:

@@ -70,15 +70,21 @@ class EventLog:
     def histogram(self, tag: str, values: Num[np.ndarray, "..."], step: int) -> None:
         """Writes how often numbers have what size, in 64 bins of equal width.
 
-        What is not finite is left out; where nothing is left, nothing is written.
+        Where float64 cannot cut their range into so many, they are in one. What is not
+        finite is left out; where nothing is left, nothing is written.
         """
         values = np.ravel(values).astype(float)
         values = values[np.isfinite(values)]
         if not values.size:
             return
-        counts, edges = np.histogram(values, bins=64)
-        histogram = {"min": values.min(), "max": values.max(), "num": len(values)}
-        histogram |= {"sum": values.sum(), "sum_squares": values @ values}
+        low, high, number = values.min(), values.max(), len(values)
+        with np.errstate(over="ignore", invalid="ignore"):
+            try:
+                counts, edges = np.histogram(values, bins=64)
+            except ValueError:  # too narrow, or wider than the largest number
+                counts, edges = np.array([number]), np.array([low, high])
+            histogram = {"sum": values.sum(), "sum_squares": values @ values}
+        histogram |= {"min": low, "max": high, "num": number}
         # Each bin has its upper limit, so an empty one gives the lowest.
         histogram |= {"bucket_limit": edges, "bucket": [0, *counts]}
         self._write_value(tag, step, histo=histogram)

@@ -103,7 +103,7 @@ def test_the_list_of_lessons(tmp_path):
         (["--image-size", "12"], "LeNet needs 16x16 pixels or more, got 12x12"),
         (["--image-size", "0"], "size=0"),
         (["--validation", "1"], "validation=1.0 is not within"),
-        (["--validation", "0.0001"], "holds no examples"),
+        (["--validation", "0.0001"], "the fraction 0.0001 of"),
         (["--device", "tpu:3"], "there is no device 'tpu:3'; there are cpu:0"),
         (["--dataset", "mnist", "--data-dir", "nowhere"], "nowhere"),
         (["--run-dir", "taken"], "--run-dir taken is not empty"),

@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import yaml
+from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from experiments import hello_rnn
@@ -555,6 +556,41 @@ def test_the_notes_network_on_diabetes(raw_dir, tmp_path):
         assert result["descent train/accuracy"] == pytest.approx(0.653, abs=0.002)
         assert result["descent test/accuracy"] == pytest.approx(0.656, abs=0.002)
         assert result["adam test/accuracy"] > 0.7
+
+
+@pytest.mark.parametrize("row", ["1,2,3,4,5,6,7,8,2", "1,2,3,4,5,6,7,8,-1", "1,2,0"])
+def test_a_table_that_is_not_that_of_diabetes(tmp_path, row):
+    (csv := tmp_path / "table.csv").write_text(f"{row}\n")
+    with pytest.raises(ValueError, match=r"table\.csv has rows that are not 8"):
+        import_module("experiments.diabetes").load(str(csv))
+
+
+def write_images(folder, classes, each):
+    for name in classes:
+        (folder / name).mkdir(parents=True)
+        for i in range(each):
+            Image.new("RGB", (16, 16)).save(folder / name / f"{i}.png")
+    return str(folder)
+
+
+@pytest.mark.parametrize(("classes", "each"), [("a", 9), ("ab", 2)])
+def test_a_folder_of_too_few_images(tmp_path, classes, each):
+    module = import_module("experiments.image_folder")
+    folder = write_images(tmp_path / "images", classes, each)
+    config = module.Config(folder=folder, run_dir=str(tmp_path / "run"))
+    with pytest.raises(ValueError, match="images holds fewer than 5 images, or than 2"):
+        module.main(config)
+
+
+def test_a_folder_of_less_than_a_batch(tmp_path, monkeypatch):
+    def fit(state, step, stream, *rest, **settings):
+        raise InterruptedError(f"batches of {stream.batch_size}")
+
+    module = import_module("experiments.image_folder")
+    monkeypatch.setattr(module, "fit", fit)
+    folder = write_images(tmp_path / "images", "ab", 5)
+    with pytest.raises(InterruptedError, match="batches of 8"):
+        module.main(module.Config(folder=folder, run_dir=str(tmp_path / "run")))
 
 
 @pytest.mark.slow

@@ -231,9 +231,12 @@ def test_a_value_of_another_shape(shape):
         put(network(), "fc2/bias", jnp.ones(shape))
 
 
-def test_a_fraction_among_integers():
-    with pytest.raises(ValueError, match="a holds int32, which float32 does not fit"):
-        put({"a": jnp.int32(3)}, "a", 1.5)
+@pytest.mark.parametrize(
+    ("dtype", "value"), [("int32", 1.5), ("bool", 0.5), ("bool", 1), ("float32", 1j)]
+)
+def test_a_value_of_a_kind_that_does_not_fit(dtype, value):
+    with pytest.raises(ValueError, match=f"a holds {dtype}, which .* does not fit"):
+        put({"a": jnp.ones((), dtype)}, "a", value)
 
 
 # -- initialize

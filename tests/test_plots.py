@@ -66,6 +66,28 @@ def test_a_loss_of_many_sizes_is_drawn_on_a_log_axis():
     assert (falling.get_yscale(), level.get_yscale()) == ("log", "linear")
 
 
+def test_many_metrics_fill_rows():
+    figure = curves({f"train/{i}": np.ones(2) for i in range(5)})
+    corners = [axes.get_position().p0 for axes in figure.axes]
+    assert len({x for x, _ in corners}) == 3
+    assert len({y for _, y in corners}) == 2
+    assert len(figure.axes) == 5
+
+
+@pytest.mark.parametrize(
+    ("history", "message"),
+    [
+        ({}, "history holds nothing: no metric of one number an epoch"),
+        ({"test/confusion": np.ones((2, 3, 3))}, "holds test/confusion: no met"),
+        ({"loss": np.ones(2)}, "history names 'loss' without a split: 'train/loss'"),
+        ({"train/loss": np.ones(0)}, "history has no epochs of 'train/loss'"),
+    ],
+)
+def test_histories_without_curves(history, message):
+    with pytest.raises(ValueError, match=message):
+        curves(history)
+
+
 def test_a_split_has_one_colour_in_all_charts():
     history = {"train/loss": np.ones(3), "test/loss": np.ones(3)}
     loss, accuracy = curves(history | {"test/accuracy": np.ones(3)}).axes
@@ -111,6 +133,11 @@ def test_whole_numbers_have_whole_ticks():
     )
     assert not any("." in label for label in whole)
     assert any("." in label for label in parts)
+
+
+def test_one_epoch_has_a_whole_tick():
+    shown = ticks(curves({"train/loss": np.ones(1)}).axes[0])
+    assert not any("." in label for label in shown)
 
 
 def test_log_axes_of_few_decades_are_written_out():
@@ -186,6 +213,26 @@ def test_images_without_names_stand_under_their_numbers(examples):
     figure = show_images(images, np.array([4, 1, 2, 0, 1]), np.array([4, 3]))
     assert [t.get_text() for t in titles(figure)] == ["4", "3\n(is 1)"]
     assert figure.axes[0].images[0].get_clim() == (0, 255)
+
+
+def test_long_names_are_wrapped_and_cut(examples):
+    images, labels = examples["image"][:2], np.array([0, 1])
+    names = ["a name that has thirty letters", 50 * "x"]
+    figure = show_images(images, labels, np.array([0, 0]), names)
+    assert [t.get_text() for t in titles(figure)] == [
+        "a name that has\nthirty letters",
+        "a name that has th…\n(is xxxxxxxxxxxxxx…",
+    ]
+
+
+def test_labels_without_a_name(examples):
+    with pytest.raises(ValueError, match=r"class 2 has no name: class_names=\('a', 'b"):
+        show_images(*examples.values(), class_names=("a", "b"))
+
+
+def test_images_with_channels_first(rng):
+    with pytest.raises(ValueError, match=r"shape \(2, 3, 8, 8\): expected \(n, height"):
+        show_images(rng.random((2, 3, 8, 8)), np.zeros(2, int))
 
 
 def test_images_and_labels_have_to_be_as_many(unchecked, examples):

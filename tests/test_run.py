@@ -60,14 +60,15 @@ def test_a_run_holds_all_that_it_is_given(here, capsys):
     np.testing.assert_array_equal(params["w"], [1, 1])
     said = capsys.readouterr().out
     assert str(run.directory) in said
-    assert "tensorboard --logdir runs\n" in said
+    assert "Curves, figures: tensorboard --logdir runs\n" in said
 
 
-def test_tensorboard_reads_what_the_run_is_about(here):
+def test_tensorboard_reads_what_the_run_is_about(here, capsys):
     history = {"train/loss": np.array([2.0, 1.0])}
     with open_run("lesson", Config(learning_rate=0.25)) as run:
         run.log_graph(lambda w, x: jnp.tanh(x @ w), jnp.ones((3, 2)), jnp.ones((1, 3)))
         run.save({"w": jnp.ones(2)}, curves=curves(history))
+    assert "Figures, graph: tensorboard" in capsys.readouterr().out
     events = EventAccumulator(str(run.directory / "about")).Reload()
     [text] = events.Tensors("config")
     assert b"learning_rate: 0.25" in text.tensor_proto.string_val[0]

@@ -421,11 +421,16 @@ def test_static_settings_are_python_values_with_a_program_each(rng):
         ({"a": [[1.0]]}, {"static": ("a",)}, "unhashable type: 'list'; a tuple"),
         ({"a": [None]}, {}, "a=None is no number: name it in `static`"),
         ({"a": ["x", "y"]}, {}, "a='x' is no number: name it in `static`"),
+        ({"a": [7, 2**40]}, {}, "a=1099511627776 does not fit int32: name it in `st"),
+        ({"a": [1.0, 1e-50]}, {}, "a=1e-50 does not fit float32: name it in `static`"),
+        ({"a": [1e50]}, {}, r"a=1e\+50 does not fit float32: name it in `static`"),
         ({"a": [1.0]}, {"static": ("b",)}, r"static='b' is not among .*\['a'\]"),
         ({"a": [1.0]}, {"how": "loop"}, "how='loop'"),
         ({"a": [1.0]}, {"block_size": 0}, "block_size=0"),
         ({"a": [1.0]}, {"eval_batch_size": 0}, "batch_size=0"),
         ({"a": [1.0]}, {"held_out": {}}, "held_out names no set"),
+        ({"a": [1.0]}, {"held_out": {"x": 1, "label": 2}}, "is one set of examples: n"),
+        ({"a": [1.0]}, {"held_out": jnp.ones(2)}, "is one set of examples: name it"),
         ({"a": [1.0]}, {"key": jnp.zeros(2, "uint32")}, "those of jax.random.key"),
         (
             {"a": [1.0]},
@@ -518,6 +523,11 @@ def test_points_and_folds_go_into_one_table(rng, x64):
     ("folds", "words"),
     [
         (([[0, 1]], [[23]]), "folds hold row 23, but data has 22 examples"),
+        (([[-1, 1]], [[2]]), "folds hold row -1, but data has 22 examples"),
+        (([[22, 1]], [[2]]), "folds hold row 22, but data has 22 examples"),
+        (([[1]], [[22, 2]]), "folds hold row 22, but data has 22 examples"),
+        (([[1], [2]], [[3], [22]]), "fold 1 holds out no example"),
+        (([[22]], [[3]]), "fold 0 trains on no example"),
         (([[1, 2], [3, 4]], [[3], [4]]), "fold 1 trains on row 4, which it holds out"),
     ],
 )
@@ -671,6 +681,7 @@ def test_parameters_that_are_not_finite(rng):
     [
         (refit, {"a": [1.0, 2.0]}, KEY, "settings hold 2 points: choose one"),
         (ensemble, {"a": [1.0, 2.0]}, KEY[None], "settings hold 2 points"),
+        (refit, {"a": 2**40}, KEY, "a=1099511627776 does not fit int32"),
         (refit, {}, KEY[None], r"keys have shape \(1,\); expected \(\)"),
         (ensemble, {}, KEY, r"keys have shape \(\); expected \(1,\)"),
         (ensemble, {}, KEY[None][:0], "there are no members"),

@@ -74,6 +74,18 @@ def test_histograms(logs, rng):
         np.testing.assert_allclose(ours_, theirs_, rtol=1e-12)
 
 
+@pytest.mark.filterwarnings("ignore:invalid value:RuntimeWarning")  # TensorBoard's
+@pytest.mark.parametrize(
+    "values", [[0.1, np.nextafter(0.1, 1)], [-1.7e308, 1.7e308]], ids=["narrow", "wide"]
+)
+def test_a_range_that_cannot_be_cut_is_one_bin(tmp_path, values):
+    with EventLog(tmp_path) as log:
+        log.histogram("weights", np.array(values), 0)
+    (event,) = EventAccumulator(str(tmp_path)).Reload().Histograms("weights")
+    assert event.histogram_value.bucket_limit == values
+    assert event.histogram_value.bucket == [0, 2]
+
+
 def test_words(logs):
     ours, theirs, read = logs
     ours.text("config", "**wörtlich**", 1)

@@ -38,8 +38,8 @@ def resize(
     first pass overshoots and is cut off at 0 and 255.
 
     Raises:
-        ValueError: a side would be below 1, there is no such `method`, the image is
-            neither uint8 nor floating, or a NumPy array is no single image.
+        ValueError: a side is or would be below 1, there is no such `method`, the image
+            is neither uint8 nor floating, or a NumPy array is no single image.
 
     >>> resize(np.zeros((375, 500, 3), np.uint8), 256).shape
     (256, 341, 3)
@@ -62,14 +62,16 @@ def new_size(sides: Sequence[int], size: int | tuple[int, int]) -> tuple[int, in
     """Height and width to which `resize` brings an image of these `sides`.
 
     Raises:
-        ValueError: a side would be below 1.
+        ValueError: a side is or would be below 1.
 
     >>> new_size((375, 500), 256)
     (256, 341)
     """
-    if isinstance(size, int):
+    if min(sides) < 1:
+        raise ValueError(f"image has {sides[0]}×{sides[1]} pixels: nothing to resize")
+    if isinstance(size, int | np.integer):
         # Multiplied first: the proportion itself would be rounded.
-        height, width = (size * side // min(sides) for side in sides)
+        height, width = (int(size) * side // min(sides) for side in sides)
     else:
         height, width = size
     if min(height, width) < 1:
@@ -80,20 +82,26 @@ def new_size(sides: Sequence[int], size: int | tuple[int, int]) -> tuple[int, in
 def resize_images(
     images: Float[np.ndarray, "n h w c"], size: int
 ) -> Float[np.ndarray, "n {size} {size} c"]:
-    """Images in [0, 1] made size × size by bilinear interpolation.
+    """Floating images made size × size by bilinear interpolation.
 
     Pixel centres lie at half-integers, and shrinking is antialiased, as in
-    `torch.nn.functional.interpolate(mode="bilinear", antialias=True)`. The device holds
-    512 images at a time, whatever their number.
+    `torch.nn.functional.interpolate(mode="bilinear", antialias=True)`. No value lies
+    outside of those that its image had. The device holds 512 images at a time, whatever
+    their number.
 
     Raises:
-        ValueError: `size` is below 1.
+        ValueError: `size` is below 1, images have no pixels, or are not floating.
 
     >>> resize_images(np.zeros((2, 28, 28, 1), np.float32), 32).shape
     (2, 32, 32, 1)
     """
     if size < 1:
         raise ValueError(f"size={size} must be at least 1")
+    if not jnp.issubdtype(images.dtype, jnp.floating):
+        raise ValueError(
+            f"images have dtype {images.dtype}, not a floating one: scale bytes by"
+            " `to_float`"
+        )
     n, _, _, channels = images.shape
     resized = np.empty((n, size, size, channels), images.dtype)
     for start in range(0, n, BLOCK):
@@ -110,8 +118,9 @@ def resize_images(
 def _resize_block(
     images: Float[Array, "n h w c"], size: int
 ) -> Float[Array, "n {size} {size} c"]:
-    # The rounded weights may sum to 1 + 2e-7.
-    return jnp.clip(resize(images, (size, size)), 0, 1)
+    # A mean lies between its values, but the rounded weights may sum to 1 + 2e-7.
+    least, most = (f(images, axis=(1, 2), keepdims=True) for f in (jnp.min, jnp.max))
+    return jnp.clip(resize(images, (size, size)), least, most)
 
 
 def _resize_by_pillow(image: Image, height: int, width: int, method: str) -> Resized:
@@ -131,5 +140,7 @@ def _resize_by_pillow(image: Image, height: int, width: int, method: str) -> Res
         return resize_plane(image)
     # Not four at once: Pillow would take the last for opacity, and weight by it.
     planes = image if image.dtype == np.uint8 else image.astype(np.float32)
-    resized = [resize_plane(planes[..., i]) for i in range(image.shape[-1])]
-    return np.stack(resized, axis=-1).astype(image.dtype)
+    resized = np.empty((height, width, image.shape[-1]), image.dtype)
+    for i in range(image.shape[-1]):
+        resized[..., i] = resize_plane(planes[..., i])
+    return resized

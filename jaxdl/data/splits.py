@@ -45,13 +45,14 @@ def random_split(
             every label, less than one example more or fewer; of three, than two.
 
     Raises:
-        ValueError: lengths or labels do not fit the data, or leaves differ in length.
+        ValueError: lengths or labels do not fit the data, a fraction above 0 gets no
+            example, or leaves differ in length.
 
     >>> train, val = random_split(jax.random.key(0), {"x": np.arange(10)}, [0.8, 0.2])
     >>> len(train["x"]), len(val["x"])
     (8, 2)
     """
-    num_examples = _num_examples(data)
+    num_examples = count_examples(data)
     counts = _counts(lengths, num_examples)
     order = jax.random.permutation(key, num_examples)
     if stratify is None:
@@ -136,7 +137,7 @@ def _stack(parts: list[np.ndarray], missing: int) -> np.ndarray:
     return np.stack(list(map(pad, parts)))
 
 
-def _num_examples(data: Any) -> int:
+def count_examples(data: Any) -> int:
     shapes = [np.shape(leaf) for leaf in jax.tree.leaves(data)]
     if not shapes or () in shapes:
         raise ValueError(f"data of leaf shapes {shapes} has no leading axis to split")
@@ -161,4 +162,10 @@ def _counts(lengths: Sequence[int | float], num_examples: int) -> list[int]:
     counts = [math.floor(num_examples * length) for length in lengths]
     for i in range(num_examples - sum(counts)):
         counts[i % len(counts)] += 1
+    for length, count in zip(lengths, counts, strict=True):
+        if length > 0 and not count:
+            raise ValueError(
+                f"the fraction {length:g} of lengths={lengths} gets none of the"
+                f" {num_examples} examples given"
+            )
     return counts

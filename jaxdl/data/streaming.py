@@ -18,12 +18,14 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import lru_cache
 from itertools import islice
+from operator import itemgetter
 from typing import Any, Literal, Protocol, runtime_checkable
 
 import jax
 import numpy as np
 from jaxtyping import Bool, PRNGKeyArray, PyTree
 
+from jaxdl.data.splits import count_examples
 from jaxdl.data.workers import read_ahead, travels
 
 Transform = Callable[[np.random.Generator | None, Any], Any]
@@ -42,7 +44,8 @@ class Stream:
     """The batches of a source over any number of epochs; nothing is read yet.
 
     Args:
-        source: its examples are pytrees of numbers and arrays.
+        source: its examples are pytrees of numbers and arrays. A mapping is one of
+            arrays that share their leading axis, as `fit` takes it.
         batch_size: examples in a batch, those of all hosts together.
         remainder: what becomes of the last examples of an epoch, where they fill no
             batch. "mask" fills it up with copies, which the mask leaves out; "drop"
@@ -58,9 +61,9 @@ class Stream:
             together train on the same batches, and as many, whatever their number.
 
     Raises:
-        ValueError: `source` is empty, `batch_size` is below 1, exceeds the source where
-            the remainder is dropped, or is no multiple of the hosts, or `remainder` or
-            `shard` are none of the above.
+        ValueError: `source` is empty or its arrays differ in length, `batch_size` is
+            below 1, exceeds the source where the remainder is dropped, or is no
+            multiple of the hosts, or `remainder` or `shard` are none of the above.
 
     >>> stream = Stream(range(5), 2, remainder="mask")
     >>> for batch, mask in stream.read(epochs=1):
@@ -72,7 +75,7 @@ class Stream:
 
     def __init__(
         self,
-        source: Source,
+        source: Source | Mapping[str, Any],
         batch_size: int,
         *,
         remainder: Literal["mask", "drop"],
@@ -80,6 +83,8 @@ class Stream:
         transform: Transform | None = None,
         shard: tuple[int, int] = (0, 1),
     ):
+        if isinstance(source, Mapping):
+            source = _Rows(source)
         examples = len(source)
         if examples == 0:
             raise ValueError("source holds no examples")
@@ -197,6 +202,21 @@ class Stream:
                 ) from error
             error.add_note(f"This was example {row} of the source.")
             raise
+
+
+class _Rows:
+    """Examples that lie along the leading axis of arrays."""
+
+    def __init__(self, arrays: Mapping[str, Any]):
+        self._length = count_examples(arrays)
+        # Not JAX's: each row would be read from the device.
+        self._arrays = jax.tree.map(np.asarray, arrays)
+
+    def __len__(self) -> int:
+        return self._length
+
+    def __getitem__(self, index: int) -> Any:
+        return jax.tree.map(itemgetter(index), self._arrays)
 
 
 def prefetch(

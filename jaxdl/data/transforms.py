@@ -145,7 +145,7 @@ def _check_one(image: Image) -> None:
 
 
 def _crop_size(image: Images, size: int | tuple[int, int]) -> tuple[int, int]:
-    height, width = (size, size) if isinstance(size, int) else size
+    height, width = (size, size) if isinstance(size, int | np.integer) else size
     limits = image.shape[-3:-1]
     if not (1 <= height <= limits[0] and 1 <= width <= limits[1]):
         raise ValueError(

@@ -12,6 +12,7 @@ from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "black")
 STYLES = ("-", "--", ":", "-.")
 ROOM = 4  # lines whose legend finds a place among them
+COLUMNS = 3  # charts beside each other, at most
 LEGEND = 1.7  # width of a legend beside a chart, in inches
 
 
@@ -21,16 +22,31 @@ def curves(history: Mapping[str, np.ndarray]) -> Figure:
     `history` maps names such as "train/loss" to a value an epoch, as `fit` returns it;
     metrics that are no single number are left out. Of several models, named before the
     split as in "decay train/loss", each has a colour and each split a style.
+
+    Raises:
+      ValueError: no metric is a single number, one has no epochs, or a name no split.
     """
+    given = ", ".join(history) or "nothing"
     history = {name: values for name, values in history.items() if values.ndim == 1}
+    if not history:
+        raise ValueError(f"history holds {given}: no metric of one number an epoch")
+    for name, values in history.items():
+        if "/" not in name:
+            raise ValueError(f"history names {name!r} without a split: 'train/{name}'")
+        if not len(values):
+            raise ValueError(f"history has no epochs of {name!r}")
     names = {name: tuple(name.split("/", 1)) for name in history}
     splits, tags = (
         list(dict.fromkeys(part)) for part in zip(*names.values(), strict=True)
     )
     looks, several = _looks(splits)
-    figure = Figure(figsize=(5 * len(tags), 3.6), layout="constrained")
-    axes = figure.subplots(1, len(tags), squeeze=False)[0]
-    charts = dict(zip(tags, axes, strict=True))
+    columns = min(COLUMNS, len(tags))
+    rows = -(-len(tags) // columns)
+    figure = Figure(figsize=(5 * columns, 3.6 * rows), layout="constrained")
+    places = figure.subplots(rows, columns, squeeze=False).ravel()
+    for axes in places[len(tags) :]:
+        axes.remove()
+    charts = dict(zip(tags, places, strict=False))
     for name, values in history.items():
         split, tag = names[name]
         look = looks[split] | {"marker": "o" if len(values) <= 20 else None}
@@ -114,8 +130,9 @@ def tidy(axes: Axes) -> None:
 
 def tick_whole(axes: Axes) -> None:
     """Puts ticks at whole numbers of x."""
-    steps = [1, 2, 2.5, 5, 10]
-    axes.xaxis.set_major_locator(MaxNLocator("auto", steps=steps, integer=True))
+    settings: dict[str, Any] = {"steps": [1, 2, 2.5, 5, 10], "integer": True}
+    # Of one epoch there is one: more would be at parts of it.
+    axes.xaxis.set_major_locator(MaxNLocator("auto", min_n_ticks=1, **settings))
 
 
 def _are_whole(numbers: np.ndarray) -> bool:

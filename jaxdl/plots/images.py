@@ -1,6 +1,7 @@
 """Images, arrays and confusion matrices as pictures."""
 
 from collections.abc import Mapping, Sequence
+from textwrap import wrap
 
 import numpy as np
 from jax.typing import ArrayLike
@@ -8,6 +9,7 @@ from jaxtyping import Int, Num
 from matplotlib.figure import Figure
 
 RIGHT, WRONG = "#1a7f37", "#cf222e"
+ROOM = 19  # letters of a title over an image
 FEW = 8  # arrays that have room for what explains their colours
 
 
@@ -22,10 +24,11 @@ def show_images(
 
     Images are grey or RGB, uint8 or within [0, 1]. With predictions for the first of
     them only those are shown, under the predicted name: green where it is the true one,
-    else red with the true one below.
+    else red with the true one below. Long names are wrapped, and cut off.
 
     Raises:
-      ValueError: there is nothing to show, or there are more predictions than images.
+      ValueError: there is nothing to show, there are more predictions than images, what
+        is given is no images, or a class to show has no name.
     """
     images, labels = np.asarray(images), np.asarray(labels)
     shown = labels if predictions is None else np.asarray(predictions)
@@ -33,6 +36,17 @@ def show_images(
         raise ValueError(
             f"{len(images)} images have {len(labels)} labels and {len(shown)} to show"
         )
+    if images.ndim != 4 or images.shape[-1] not in (1, 3):
+        raise ValueError(
+            f"images have shape {images.shape}: expected (n, height, width, 1 or 3);"
+            " `jaxdl.data.to_nhwc` moves channels last"
+        )
+    if class_names is not None:
+        for label in (*labels[: len(shown)].tolist(), *shown.tolist()):
+            if not 0 <= label < len(class_names):
+                raise ValueError(
+                    f"class {label} has no name: class_names={class_names}"
+                )
     name_of = str if class_names is None else class_names.__getitem__
     columns = min(columns, len(shown))
     rows = -(-len(shown) // columns)
@@ -49,16 +63,24 @@ def show_images(
     white = 255 if images.dtype == np.uint8 else 1
     for axes, image, label, name in zip(cells, images, labels, shown, strict=False):
         axes.imshow(image, cmap="gray", vmin=0, vmax=white)
-        title = name_of(name)
+        title = _fitted(name_of(name), 1 if name != label else 2)
         colour = "black" if predictions is None else RIGHT if name == label else WRONG
         if name != label:
-            title += f"\n(is {name_of(label)})"
+            title += "\n" + _fitted(f"(is {name_of(label)})", 1)
         axes.set_title(title, fontsize=8, color=colour, pad=3)
     if predictions is not None:
         right = int((shown == labels[: len(shown)]).sum())
         text = f"{right} of {len(shown)} named right"
         figure.suptitle(text, y=1 - 0.07 / height, fontsize=10)
     return figure
+
+
+def _fitted(title: str, lines: int) -> str:
+    """Wraps a title to the width of an image, and cuts it off after some lines."""
+    whole = wrap(title, ROOM)
+    if len(whole) > lines:
+        whole[lines - 1 :] = [" ".join(whole[lines - 1 :])[: ROOM - 1] + "…"]
+    return "\n".join(whole)
 
 
 def show_arrays(

@@ -65,9 +65,15 @@ def search(
       metrics by names such as "validation/loss", of shape (points, seeds).
 
     Raises:
-      ValueError: settings that differ in length, have no values, or are neither numbers
-        nor static; keys of another shape; no `held_out`; or see `run_members`.
+      ValueError: settings that differ in length, have no values, or are neither static
+        nor numbers that JAX's types hold; keys of another shape; no `held_out`, or one
+        that is a set without a name; or see `run_members`.
     """
+    named = isinstance(held_out, Mapping)
+    if not named or (isinstance(data, Mapping) and held_out.keys() == data.keys()):
+        raise ValueError(
+            "held_out is one set of examples: name it, as in {'validation': examples}"
+        )
     if not held_out:
         raise ValueError("held_out names no set of examples to measure on")
 
@@ -113,8 +119,9 @@ def cross_validate(
       all of the trained state.
 
     Raises:
-      ValueError: as in `search`; or `folds` has rows that `data` has not, or trains on
-        examples that it holds out.
+      ValueError: as in `search`; or `folds` has rows that `data` has not, rows that
+        stand for none elsewhere than at the end, a fold that trains on an example it
+        holds out, or one that trains on none or holds none out.
     """
     n = num_examples(data)
     train_rows = _checked_rows(folds, n)
@@ -218,11 +225,18 @@ def _all(data: PyTree) -> Bool[Array, " n"]:
 def _checked_rows(folds: Folds, n: int) -> np.ndarray:
     """Returns the rows to train on: as many for each fold, and none that is missing."""
     train, validation = map(np.asarray, folds)
-    most = max(train.max(), validation.max())
-    if most > n:
-        raise ValueError(f"folds hold row {most}, but data has {n} examples")
-    for fold, rows in enumerate(zip(train, validation, strict=True)):
-        common = np.setdiff1d(np.intersect1d(*rows), [n])
+    for rows in (train, validation):
+        # Row n stands for none, but only behind those of examples.
+        wrong = (rows < 0) | (rows > n)
+        wrong[:, :-1] |= (rows[:, :-1] == n) & (rows[:, 1:] != n)
+        if wrong.any():
+            row = rows[wrong][0]
+            raise ValueError(f"folds hold row {row}, but data has {n} examples")
+    for fold, parts in enumerate(zip(train, validation, strict=True)):
+        for part, verb in zip(parts, ("trains on", "holds out"), strict=True):
+            if (part == n).all():
+                raise ValueError(f"fold {fold} {verb} no example")
+        common = np.setdiff1d(np.intersect1d(*parts), [n])
         if len(common):
             raise ValueError(
                 f"fold {fold} trains on row {common[0]}, which it holds out"

@@ -100,7 +100,8 @@ def by_static(
     which of the `n` points they are.
 
     Raises:
-      ValueError: a static setting does not exist, or another one holds no numbers.
+      ValueError: a static setting does not exist, or another one holds no numbers, or
+        numbers that JAX's types cannot hold.
     """
     for name in static:
         if name not in points:
@@ -112,6 +113,7 @@ def by_static(
                 f"{name}={value_at(values, 0)!r} is no number: name it in `static`, and"
                 " it stays a Python value"
             )
+        traced[name] = _canonical(name, values)
     groups: dict[tuple, list[int]] = {}
     for i in range(n):
         choice = tuple(value_at(points[name], i) for name in static)
@@ -124,6 +126,23 @@ def by_static(
     for choice, rows in groups.items():
         part = {name: values[rows] for name, values in traced.items()}
         yield dict(zip(static, choice, strict=True)), part, np.array(rows)
+
+
+def _canonical(name: str, values: np.ndarray) -> np.ndarray:
+    """Returns numbers in JAX's type, 32 bits by default, which may only round them."""
+    dtype = jax.dtypes.canonicalize_dtype(values.dtype)
+    with np.errstate(over="ignore", under="ignore"):
+        held = values.astype(dtype)
+    if np.issubdtype(dtype, np.integer):
+        lost = held != values
+    else:
+        lost = ((held == 0) & (values != 0)) | (np.isinf(held) & ~np.isinf(values))
+    if lost.any():
+        raise ValueError(
+            f"{name}={value_at(values, int(lost.argmax()))!r} does not fit {dtype}:"
+            " name it in `static`, and it stays a Python value"
+        )
+    return held
 
 
 def value_at(values: np.ndarray, point: int) -> Any:

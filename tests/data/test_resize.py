@@ -58,6 +58,17 @@ def test_the_native_size_changes_nothing():
     np.testing.assert_array_equal(resize_images(images, 7), images)
 
 
+def test_standardised_images_keep_their_range():
+    images = 8 * draw(2, 6, 6, 1) - 4
+    scaled = 8 * resize_images((images + 4) / 8, 3) - 4
+    np.testing.assert_allclose(resize_images(images, 3), scaled, atol=1e-5)
+
+
+def test_bytes_are_refused(unchecked):
+    with pytest.raises(ValueError, match="images have dtype uint8, not a floating one"):
+        resize_images(np.ones((1, 4, 4, 1), np.uint8), 3)
+
+
 def test_no_image_gives_none():
     assert resize_images(draw(0, 7, 7, 1), 3).shape == (0, 3, 3, 1)
 
@@ -194,6 +205,7 @@ def test_the_shorter_side_by_one_number(image):
     [
         (draw(4, 4, 1), 0, "bilinear", "size=0 makes an image of 0×0 pixels"),
         (draw(4, 4, 1), (3, -1), "bilinear", r"size=\(3, -1\) makes an image of 3×-1"),
+        (draw(0, 5, 1), 3, "bilinear", "image has 0×5 pixels"),
         (draw(4, 4, 1), 3, "nearest", "method='nearest' is not 'bilinear' or"),
         (draw(2, 4, 4, 1), 3, "bilinear", r"shape \(2, 4, 4, 1\): a NumPy array is re"),
         (np.zeros((4, 4, 1), int), 3, "bilinear", "dtype int64, neither uint8 nor fl"),
@@ -203,6 +215,15 @@ def test_the_shorter_side_by_one_number(image):
 def test_what_cannot_be_resized_is_refused(unchecked, image, size, method, message):
     with pytest.raises(ValueError, match=message):
         resize(image, size, method)
+
+
+@pytest.mark.parametrize("size", [np.int64(2), np.uint8(255)])
+def test_a_size_may_be_an_integer_of_numpy(unchecked, size):
+    assert resize(draw(2, 3, 1), size).shape == resize(draw(2, 3, 1), int(size)).shape
+
+
+def test_no_channels_stay_none():
+    assert resize(draw(4, 5, 0), 3).shape == (3, 3, 0)
 
 
 def test_pillow_is_not_installed(monkeypatch):

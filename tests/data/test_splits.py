@@ -28,7 +28,7 @@ def test_lengths_are_those_of_torch(lengths):
     assert [len(part) for part in parts] == [len(part) for part in expected]
 
 
-@pytest.mark.parametrize("n", [1, 2, 10, 101])
+@pytest.mark.parametrize("n", [10, 12, 101])
 def test_parts_are_disjoint_and_complete(n):
     parts = random_split(jax.random.key(1), np.arange(n), [0.6, 0.3, 0.1])
     assert sorted(np.concatenate(parts)) == list(range(n))
@@ -91,6 +91,7 @@ def test_it_compiles():
     [
         ([7, 4], r"lengths=\[7, 4\] sum to 11, not to the 10 examples"),
         ([1], r"lengths=\[1\] sum to 1, not to the 10 examples"),
+        ([0.99, 0.01], r"fraction 0\.01 of .* gets none of the 10 examples given"),
         ([0.5, 0.4], r"lengths=\[0.5, 0.4\] sum to 0.9, not to 1"),
         ([7.0, 3.0], r"sum to 10.0, not to 1"),
         ([11, -1], r"lengths=\[11, -1\] must be .* at least 0"),

@@ -206,6 +206,7 @@ def test_a_state_without_a_position_is_refused(state):
     ("arguments", "message"),
     [
         ({"source": []}, "source holds no examples"),
+        ({"source": {"x": np.ones(4), "y": np.ones(3)}}, "of different lengths"),
         ({"batch_size": 0}, "batch_size=0 is below 1"),
         ({"batch_size": 5}, "batch_size=5 exceeds the 4 examples"),
         ({"remainder": "keep"}, "remainder='keep' is not 'mask' or 'drop'"),
@@ -231,6 +232,17 @@ def test_a_stream_that_cannot_be_is_refused(unchecked, arguments, message):
 def test_a_reading_that_cannot_be_is_refused_at_once(arguments, message):
     with pytest.raises(ValueError, match=message):
         Stream(range(4), 2, remainder="drop").read(**{"epochs": 2} | arguments)
+
+
+def test_a_mapping_of_arrays_is_read_by_its_rows():
+    arrays = {"x": jnp.arange(10.0).reshape(5, 2), "label": np.arange(5)}
+    rows = [{"x": arrays["x"][i], "label": i} for i in range(5)]
+    (batch, mask), (expected, _) = (
+        Stream(source, 5, remainder="drop", key=key()).batch(0)
+        for source in (arrays, rows)
+    )
+    assert mask.all()
+    jax.tree.map(np.testing.assert_array_equal, batch, expected)
 
 
 # What fails while it is read

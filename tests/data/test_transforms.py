@@ -53,6 +53,10 @@ def test_center_crop_of_a_batch_and_by_one_number():
     )
 
 
+def test_a_crop_by_an_integer_of_numpy(unchecked):
+    assert center_crop(numbered(5, 8), np.int64(3)).shape == (3, 3, 2)
+
+
 @pytest.mark.parametrize("size", [0, -1, 5, (4, 7), (5, 6), (0, 1)])
 def test_a_crop_that_does_not_fit_is_refused(size):
     message = r"size=.* does not fit an image of 4×6 pixels: resize it first, or pad it"
