@@ -115,6 +115,8 @@ class Run:
             if self._before is not None and issubclass(error_type, ValueError):
                 # Refused, as too few epochs are: the run is what it was.
                 _write_whole(self.directory / "config.yaml", self._before)
+            if issubclass(error_type, KeyboardInterrupt) and self.checkpoints.exists():
+                print(f"The same with --run-dir {self.directory} goes on")
             self._remove_if_bare()
         else:
             print(f"Figures, log and what was saved: {self.directory}")

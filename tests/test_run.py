@@ -309,3 +309,11 @@ def test_a_log_that_goes_on_forgets_what_is_logged_again(here):
     assert [(e.step, e.value) for e in events.Scalars("loss")] == [
         (1, 0.5), (2, 0.5), (3, 0.25), (4, 0.25),
     ]  # fmt: skip
+
+
+def test_an_interrupted_run_says_how_to_go_on(tmp_path, capsys):
+    config = Config(run_dir=str(tmp_path / "run"))
+    with pytest.raises(KeyboardInterrupt), open_run("x", config) as run:
+        run.checkpoints.mkdir()
+        raise KeyboardInterrupt
+    assert f"with --run-dir {tmp_path / 'run'} goes on" in capsys.readouterr().out
