@@ -147,7 +147,7 @@ def _ask(url, name, seconds=60):
 
 def test_a_named_directory(here, capsys):
     with open_run("lesson", Config(run_dir="some/where")) as run:
-        pass
+        run.log(1, None, {"train/loss": 1.0})
     assert (here / "some" / "where" / "config.yaml").exists()
     assert "tensorboard --logdir some/where" in capsys.readouterr().out
     assert str(run.directory) == "some/where"
@@ -312,8 +312,7 @@ def test_a_log_that_goes_on_forgets_what_is_logged_again(here):
 
 
 def test_an_interrupted_run_says_how_to_go_on(tmp_path, capsys):
-    config = Config(run_dir=str(tmp_path / "run"))
-    with pytest.raises(KeyboardInterrupt), open_run("x", config) as run:
-        run.checkpoints.mkdir()
-        raise KeyboardInterrupt
+    run = open_run("x", Config(run_dir=str(tmp_path / "run")))
+    run.checkpoints.mkdir()
+    run.__exit__(KeyboardInterrupt)
     assert f"with --run-dir {tmp_path / 'run'} goes on" in capsys.readouterr().out
