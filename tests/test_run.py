@@ -147,9 +147,9 @@ def _ask(url, name, seconds=60):
 
 def test_a_named_directory(here, capsys):
     with open_run("lesson", Config(run_dir="some/where")) as run:
-        run.log(1, None, {"train/loss": 1.0})
+        run.log(1, None, {"train/loss": 2.0})
     assert (here / "some" / "where" / "config.yaml").exists()
-    assert "tensorboard --logdir some/where" in capsys.readouterr().out
+    assert "\nCurves: tensorboard --logdir some/where" in capsys.readouterr().out
     assert str(run.directory) == "some/where"
 
 

@@ -9,6 +9,8 @@ import signal
 import threading
 import weakref
 from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import suppress
+from traceback import walk_stack, walk_tb
 from typing import Any, TypeVar
 
 import jax
@@ -55,9 +57,21 @@ def _until_closed(dataset: Any) -> Generator[Any]:
     iterator = iter(dataset)
     try:
         yield from map(_copy, iterator)
+    except Exception as error:
+        iterator.close()
+        _clear_frames(error)
+        raise
     finally:
         iterator.close()  # ends the workers
         gc.collect()  # Grain leaves their last batches in cycles, and in shared memory
+
+
+def _clear_frames(error: BaseException) -> None:
+    """Lets go of the batches that Grain's ended frames hold, callers' among them."""
+    for ended, _ in walk_tb(error.__traceback__):
+        for frame, _ in walk_stack(ended):
+            with suppress(RuntimeError):  # it runs
+                frame.clear()
 
 
 def _close(reference: weakref.ref[Generator]) -> None:

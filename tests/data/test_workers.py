@@ -87,6 +87,21 @@ def test_which_errors_travel(error, arrives):
     assert travels(error) is arrives
 
 
+def fails_at_five(number):
+    if number == 5:
+        raise ValueError("five")
+    return {"x": np.full(9, number)}
+
+
+@pytest.mark.slow
+def test_an_error_holds_no_shared_memory():
+    with pytest.raises(ValueError, match="five") as raised:
+        list(read_ahead(fails_at_five, range(20), workers=2))
+    shared = [o for o in gc.get_objects() if type(o).__name__ == "SharedMemoryArray"]
+    assert raised.value.__traceback__
+    assert not shared
+
+
 # Whole programs, with two workers
 
 SCRIPT = """
