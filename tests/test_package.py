@@ -94,7 +94,7 @@ ALLOWED = {
     "params": LEAVES,
     "initializers": LEAVES,
     "optimizers": {"optimizers", "params"},
-    "metrics": LEAVES,
+    "metrics": {"functional"},
     "config": LEAVES,
     "determinism": LEAVES,
     "progress": LEAVES,
