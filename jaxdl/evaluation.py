@@ -66,12 +66,9 @@ def predict(
     Raises:
       ValueError: there are no examples.
     """
-    num_examples(inputs)
+    n = num_examples(inputs)
     best = compiled(lambda *arguments: logits_of(*arguments).argmax(axis=1))
-    parts = (
-        [array[i : i + BATCH] for array in inputs]
-        for i in range(0, len(inputs[0]), BATCH)
-    )
+    parts = ([array[i : i + BATCH] for array in inputs] for i in range(0, n, BATCH))
     return jnp.concatenate([best(params, model_state, *part) for part in parts])
 
 

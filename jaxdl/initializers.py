@@ -189,7 +189,6 @@ def fan_in_uniform(fan_in: int | None = None) -> Initializer:
     >>> bool(abs(kernel).max() <= 0.1)
     True
     """
-
     return partial(_fan_in_uniform, fan_in)
 
 

@@ -231,9 +231,10 @@ def loop_steps(train_step: TrainStep) -> Steps:
     It does not compose with `jit`, `vmap` or `scan`. The given state stays usable; the
     states in between are donated to the next step.
     """
+    train_step = uncompiled(train_step)
 
     def step(state, data, batches, i, key):
-        return uncompiled(train_step)(state, take(data, batches[i]), key)
+        return train_step(state, take(data, batches[i]), key)
 
     compiled_step = compiled(step, donate_argnums=0)
 
