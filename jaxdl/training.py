@@ -167,7 +167,8 @@ def make_eval_step(
     They are float32 at least, since half precision cannot count a data set.
 
     Raises:
-      ValueError: a value of `eval_fn` has no leading axis of examples.
+      ValueError: `eval_fn` returns no dictionary, or a value without a leading axis of
+        examples.
     """
 
     def eval_step(state, batch, mask):
@@ -181,7 +182,13 @@ def make_eval_step(
             rows = mask.reshape(mask.shape + (1,) * (values.ndim - 1))
             return jnp.sum(jnp.where(rows, values, 0), axis=0)
 
-        return jax.tree.map(masked_sum, eval_fn(state.params, state.model_state, batch))
+        metrics = eval_fn(state.params, state.model_state, batch)
+        if not isinstance(metrics, Mapping):
+            kind = type(metrics).__name__
+            raise ValueError(
+                f"eval_fn returned a {kind}: expected values by their names"
+            )
+        return jax.tree.map(masked_sum, dict(metrics))
 
     return eval_step
 
@@ -482,6 +489,15 @@ def num_examples(data: PyTree) -> int:
     if n == 0:
         raise ValueError("data holds no examples")
     return n
+
+
+def check_named(held_out: Any, data: PyTree) -> None:
+    """Raises ValueError where sets to measure on are one set like `data`, unnamed."""
+    named = isinstance(held_out, Mapping)
+    if not named or (isinstance(data, Mapping) and held_out.keys() == data.keys()):
+        raise ValueError(
+            "held_out is one set of examples: name it, as in {'validation': examples}"
+        )
 
 
 def steps_per_epoch(n: int, batch_size: int, drop_last: bool = False) -> int:

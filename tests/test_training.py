@@ -408,6 +408,13 @@ def test_evaluation_needs_a_value_for_each_example():
         eval_step(state, jnp.ones(3), jnp.ones(3, bool))
 
 
+def test_evaluation_gives_values_by_their_names():
+    eval_step = make_eval_step(lambda params, model_state, batch: (batch, {}))
+    state = init_state(jnp.zeros(()), optax.sgd(0.1))
+    with pytest.raises(ValueError, match="eval_fn returned a tuple: expected val"):
+        eval_step(state, jnp.ones(3), jnp.ones(3, bool))
+
+
 def test_data_without_examples():
     with pytest.raises(ValueError, match="no examples"):
         num_examples({"x": jnp.zeros((0, 2))})
