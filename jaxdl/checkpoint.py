@@ -74,7 +74,7 @@ def replace(
 def load(directory: str | Path, like: PyTree) -> PyTree:
     """Reads a pytree that has the structure, shapes and dtypes of `like`.
 
-    `like` holds arrays, or what `jax.eval_shape` makes of them.
+    `like` holds arrays, or what `jax.eval_shape` makes of them. Nothing is cast.
 
     Raises:
       FileNotFoundError: there is no checkpoint in `directory`.

@@ -111,7 +111,7 @@ def fit(
 
     `data` is a pytree of arrays that share a leading axis of examples, or a
     `jaxdl.data.streaming.Stream`, which has a batch size of its own and is read by as
-    many `workers`.
+    many `workers`; these need a script guarded by `if __name__ == "__main__":`.
 
     After each epoch `eval_step` measures every set of `held_out`, and each callback
     gets the epoch (from 1), the state and the epoch's record: means over its examples,
