@@ -76,8 +76,8 @@ def make_train_step(
 
     Raises:
       ValueError: `loss_fn` returns something else than (loss, (model_state, metrics)),
-        a model state of other entries than it was given, or another "loss" among its
-        metrics.
+        a loss that is not one number, a model state of other entries than it was
+        given, or another "loss" among its metrics.
     """
     loss_fn = _checked(loss_fn)
     value_and_grad = jax.value_and_grad(loss_fn, has_aux=True)
@@ -122,6 +122,11 @@ def _checked(loss_fn: LossFn) -> LossFn:
                     raise ValueError(
                         "the metrics of loss_fn hold a 'loss' that is not the one it"
                         " returns: give it another name"
+                    )
+                if shape := jnp.shape(loss):
+                    raise ValueError(
+                        f"loss_fn returned a loss of shape {shape}: expected one"
+                        " number, such as the mean"
                     )
                 return loss, (new_state, dict(metrics))
         kind = jax.tree.map(lambda leaf: type(leaf).__name__, returned)
@@ -481,7 +486,9 @@ def num_examples(data: PyTree) -> int:
     for path, x in jax.tree.leaves_with_path(data):
         name = jax.tree_util.keystr(path, simple=True, separator="/") or "data"
         if not np.ndim(x):
-            raise ValueError(f"{name} is a single value: expected an array of examples")
+            is_number = hasattr(x, "dtype") or isinstance(x, int | float)
+            kind = "single value" if is_number else type(x).__name__
+            raise ValueError(f"{name} is a {kind}: expected an array of examples")
         lengths[name] = len(x)
     if len(set(lengths.values())) != 1:
         raise ValueError(f"data must share one number of examples, got {lengths}")
