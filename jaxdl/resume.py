@@ -125,8 +125,12 @@ class Saves:
         self._latest.wait()
 
     def _note_reached(self, step: int) -> None:
-        self.directory.mkdir(parents=True, exist_ok=True)
-        (self.directory / "reached").write_text(str(step))
+        try:
+            self.directory.mkdir(parents=True, exist_ok=True)
+            (self.directory / "reached").write_text(str(step))
+        except OSError as error:  # a full disk names no file
+            reason = f"the run cannot be saved to {self.directory}: {error.strerror}"
+            raise type(error)(reason) from error
 
     def reached(self) -> int:
         """Returns how many steps the run had done, saved or not, when it was killed."""

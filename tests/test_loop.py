@@ -12,7 +12,7 @@ from jaxdl.checkpoint import Checkpoints
 from jaxdl.data.streaming import Stream
 from jaxdl.feeds import STEPS_A_REPORT
 from jaxdl.loop import Watch, fit
-from jaxdl.resume import load_best
+from jaxdl.resume import Progress, Saves, load_best
 from jaxdl.training import (
     compiled,
     init_state,
@@ -430,6 +430,12 @@ def test_a_second_interrupt_does_not_wait(run, tmp_path):
     with pytest.raises(KeyboardInterrupt):
         train(run, callbacks=[callback], checkpoint_dir=tmp_path)
     assert not Checkpoints(tmp_path / "latest").steps
+
+
+def test_a_directory_that_cannot_be_written_is_named(run, tmp_path):
+    (tmp_path / "reached").mkdir()
+    with pytest.raises(OSError, match=r"the run cannot be saved to .*: Is a directory"):
+        Saves(tmp_path, {}, 0).save(Progress(run[0], [], {}))
 
 
 def test_records_keep_their_order_when_a_run_goes_on(run, tmp_path):
