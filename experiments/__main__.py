@@ -11,6 +11,7 @@ below runs/all/<time>. A page there, index.html, shows their results and figures
 import argparse
 import sys
 from datetime import datetime
+from difflib import get_close_matches
 from pathlib import Path
 
 from experiments._all import lessons, run_all, write_page
@@ -27,7 +28,9 @@ def main() -> None:
     parser.add_argument("names", nargs="*", help="lessons to run; by default all")
     arguments = parser.parse_args()
     if unknown := [name for name in arguments.names if name not in known]:
-        parser.error(f"there are no lessons {', '.join(unknown)}")
+        near = [like for name in unknown for like in get_close_matches(name, known)]
+        hint = f"; near it: {', '.join(near)}" if near else ""
+        parser.error(f"there are no lessons {', '.join(unknown)}{hint}")
     if not arguments.all:
         if arguments.names:
             parser.error(f"to run one: python -m experiments.{arguments.names[0]}")

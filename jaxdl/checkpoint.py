@@ -40,7 +40,8 @@ def save(
     numbers, and Python's numbers in the type that JAX gives them.
 
     Raises:
-      ValueError: a leaf is no array of numbers, or an empty one; the message names it.
+      ValueError: there is no array, a leaf is none of numbers, or an empty one; the
+        message names it.
       FileExistsError: the directory exists already.
       OSError: it cannot be made.
     """
@@ -74,7 +75,7 @@ def replace(
 def load(directory: str | Path, like: PyTree) -> PyTree:
     """Reads a pytree that has the structure, shapes and dtypes of `like`.
 
-    `like` holds arrays, or what `jax.eval_shape` makes of them.
+    `like` holds arrays, or what `jax.eval_shape` makes of them. Nothing is cast.
 
     Raises:
       FileNotFoundError: there is no checkpoint in `directory`.
@@ -233,7 +234,12 @@ def _begin_save(path: Path, tree: PyTree, note: Mapping[str, Any]) -> Any:
 
 
 def check_savable(tree: PyTree) -> None:
-    """Raises ValueError if a leaf is no array of numbers or keys, or an empty one."""
+    """Raises ValueError if a leaf is no array of numbers or keys, or an empty one.
+
+    Or if there is none.
+    """
+    if not jax.tree.leaves(tree):
+        raise ValueError("the tree holds no arrays: there is nothing to save")
     for path, leaf in jax.tree.leaves_with_path(tree):
         name = jax.tree_util.keystr(path)
         dtype = leaf.dtype if hasattr(leaf, "dtype") else np.asarray(leaf).dtype

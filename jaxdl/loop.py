@@ -32,6 +32,7 @@ from jaxdl.training import (
     TrainState,
     TrainStep,
     check_batch_size,
+    check_named,
     check_shapes,
     make_evaluation,
     num_examples,
@@ -67,6 +68,8 @@ class Watch(NamedTuple):
             names = ", ".join(records[0])
             raise ValueError(f"watch={self.metric!r} is not among the metrics: {names}")
         goal = goal_of(self.metric, self.goal)
+        if records and (shape := np.shape(records[0][self.metric])):
+            raise ValueError(f"watch={self.metric!r} has shape {shape}, is no number")
         values = np.array([float(record[self.metric]) for record in records])
         losses = values if goal == "min" else -values
         losses = np.where(np.isnan(losses), np.inf, losses)
@@ -108,7 +111,7 @@ def fit(
 
     `data` is a pytree of arrays that share a leading axis of examples, or a
     `jaxdl.data.streaming.Stream`, which has a batch size of its own and is read by as
-    many `workers`.
+    many `workers`; these need a script guarded by `if __name__ == "__main__":`.
 
     After each epoch `eval_step` measures every set of `held_out`, and each callback
     gets the epoch (from 1), the state and the epoch's record: means over its examples,
@@ -121,9 +124,9 @@ def fit(
     `watch` names the metric by which an epoch is the best, and may stop the run early.
 
     With `checkpoint_dir` the run saves itself there, in the background, when the last
-    save is `save_seconds` old and at its end: `latest`, and `best` if there is a
-    `watch`. If it is killed, the same call goes on from the last save and ends with the
-    same bits.
+    save is `save_seconds` old, at Ctrl-C and at its end: `latest`, and `best` if there
+    is a `watch`. If it is killed, the same call goes on from the last save and ends
+    with the same bits. Ctrl-C waits for the steps that run; pressed twice it does not.
 
     A program that trains several models gives the `name` of each, which stands before
     what is shown. With `show="bar"` that is a bar on a terminal and nothing else.
@@ -151,12 +154,12 @@ def fit(
     A metric that is NaN or infinite is warned of once: `held_out` may hold a label out
     of range.
     """
-    held_out = dict(held_out or {})
-    _check_held_out(held_out, eval_step)
-    sets = held_out if isinstance(data, BatchStream) else {"train": data, **held_out}
-    for examples in sets.values():
-        _check_arrays(examples)
+    _check_state(state)
+    held_out = {} if held_out is None else held_out
+    _check_held_out(held_out, data, eval_step)
     _check_key(key)
+    held_out = dict(held_out)
+    sets = held_out if isinstance(data, BatchStream) else {"train": data, **held_out}
     state = jax.tree.map(jnp.asarray, state)
     held_out = {name: jax.device_put(part) for name, part in held_out.items()}
     splits = ["train", *held_out]
@@ -306,23 +309,40 @@ def _last_step(epochs: int | None, steps: int | None, length: int) -> int:
     raise ValueError(f"one of epochs and steps is needed, {given or 'none'} given")
 
 
-def _check_held_out(held_out: dict[str, PyTree], eval_step: EvalStep | None) -> None:
+def _check_state(state: TrainState) -> None:
+    if not isinstance(state, TrainState):
+        kind = type(state).__name__
+        raise ValueError(f"state is a {kind}: expected what init_state returns")
+
+
+def _check_held_out(
+    held_out: Mapping[str, PyTree], data: PyTree, eval_step: EvalStep | None
+) -> None:
+    check_named(held_out, data)
     if held_out and eval_step is None:
         raise ValueError(f"held_out={list(held_out)} needs an eval_step")
     if "train" in held_out:
         raise ValueError("held_out cannot hold a set named 'train'")
+    if not isinstance(data, BatchStream):
+        _check_arrays({"data": data})
+    _check_arrays({"held_out": dict(held_out)})
     for examples in held_out.values():
         num_examples(examples)
 
 
 def _check_arrays(examples: PyTree) -> None:
     for path, leaf in jax.tree.leaves_with_path(examples):
+        name = jax.tree_util.keystr(path, simple=True, separator="/")
         if not isinstance(leaf, np.ndarray | jax.Array):
-            name = jax.tree_util.keystr(path, simple=True, separator="/")
+            kind = type(leaf).__name__
+            raise ValueError(f"{name} is a {kind}: expected an array of NumPy or JAX")
+        if isinstance(leaf, jax.core.Tracer):
             raise ValueError(
-                f"{name or 'data'} is a {type(leaf).__name__}: expected an array of"
-                " NumPy or JAX"
+                f"{name} is traced: fit looks at its numbers, so it cannot be part of a"
+                " sweep or a compiled function; make_epoch can"
             )
+        if isinstance(leaf, np.ndarray) and leaf.dtype.kind in "OSU":
+            raise ValueError(f"{name} has dtype {leaf.dtype}: expected numbers")
 
 
 def _check_key(key: PRNGKeyArray) -> None:

@@ -20,7 +20,7 @@ def accuracy(
 
     Raises:
       ValueError: the labels have another shape than the logits without their classes,
-        or are no integers; or there is no such `reduction`.
+        or are no integers; there is one class; or there is no such `reduction`.
 
     >>> accuracy(jnp.array([[0.1, 0.9], [0.8, 0.2]]), jnp.array([1, 1]))
     Array(0.5, dtype=float32)
@@ -105,6 +105,11 @@ def _check_labels(logits, labels) -> None:
         raise ValueError(f"labels {labels.shape} do not fit logits {logits.shape}")
     if not jnp.issubdtype(labels.dtype, jnp.integer):
         raise ValueError(f"labels have dtype {labels.dtype}; expected integers")
+    if logits.shape[-1] == 1:
+        raise ValueError(
+            f"logits {logits.shape} are of one class, which is always the largest; for"
+            " a single logit compare its sign: (logits > 0) == labels"
+        )
 
 
 def _reduced(correct, logits, reduction: str):

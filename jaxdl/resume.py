@@ -5,6 +5,9 @@ from the run's key and from it. So a run that goes on from any step ends with th
 of one that never stopped.
 """
 
+import os
+import signal
+import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -56,6 +59,7 @@ class Saves:
         self._seconds = seconds
         self._saved: int | None = None
         self._best_state: TrainState | None = None
+        self.interrupted = False
 
     def restore(self, state: TrainState) -> tuple[Progress, int] | None:
         """Returns the newest progress saved, and how many steps are done again.
@@ -85,17 +89,22 @@ class Saves:
         self._best_state = jax.tree.map(jnp.copy, state)
 
     def save(self, progress: Progress, *, now: bool = False) -> None:
-        """Begins to write if a save is due, or `now`.
+        """Begins to write if a save is due, or `now`, or the run was interrupted.
 
         Raises:
           FloatingPointError: the parameters are not finite.
           OSError: this or the save before cannot be written.
+          KeyboardInterrupt: the run was interrupted.
         """
         step = int(progress.state.step)
         self._note_reached(step)
         late = self._latest.seconds_since_save >= self._seconds
-        if step == self._saved or not (late or now):
-            return
+        if step != self._saved and (late or now or self.interrupted):
+            self._write(step, progress)
+        if self.interrupted:
+            raise KeyboardInterrupt(f"saved at step {step}: the same call goes on")
+
+    def _write(self, step: int, progress: Progress) -> None:
         check_params(progress.state)
         if self._best_state is not None:  # first, so that `latest` implies it
             best = int(self._best_state.step)
@@ -116,8 +125,12 @@ class Saves:
         self._latest.wait()
 
     def _note_reached(self, step: int) -> None:
-        self.directory.mkdir(parents=True, exist_ok=True)
-        (self.directory / "reached").write_text(str(step))
+        try:
+            self.directory.mkdir(parents=True, exist_ok=True)
+            (self.directory / "reached").write_text(str(step))
+        except OSError as error:  # a full disk names no file
+            reason = f"the run cannot be saved to {self.directory}: {error.strerror}"
+            raise type(error)(reason) from error
 
     def reached(self) -> int:
         """Returns how many steps the run had done, saved or not, when it was killed."""
@@ -129,12 +142,34 @@ class Saves:
 
 @contextmanager
 def finishing(saves: Saves | None) -> Iterator[None]:
-    """Waits at the end, however it comes, for what is still being written."""
+    """Waits at the end, however it comes, for what is still being written.
+
+    The first Ctrl-C waits for the next save, of which it makes one that is due: in the
+    middle of a step there is no whole state. The second does not wait.
+    """
+    if saves is None:
+        yield
+        return
+
+    def interrupt(*_: object) -> None:
+        saves.interrupted = True
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        os.write(2, b"\ninterrupted: saves first; once more ends at once\n")
+
+    waits = (
+        threading.current_thread() is threading.main_thread()
+        and signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    )
+    if waits:
+        signal.signal(signal.SIGINT, interrupt)
     try:
         yield
     finally:
-        if saves:
-            saves.finish()
+        if waits:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+        saves.finish()
+    if saves.interrupted:
+        raise KeyboardInterrupt
 
 
 def check_params(state: TrainState) -> None:

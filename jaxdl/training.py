@@ -76,8 +76,8 @@ def make_train_step(
 
     Raises:
       ValueError: `loss_fn` returns something else than (loss, (model_state, metrics)),
-        a model state of other entries than it was given, or another "loss" among its
-        metrics.
+        a loss that is not one number, a model state of other entries than it was
+        given, or another "loss" among its metrics.
     """
     loss_fn = _checked(loss_fn)
     value_and_grad = jax.value_and_grad(loss_fn, has_aux=True)
@@ -123,6 +123,11 @@ def _checked(loss_fn: LossFn) -> LossFn:
                         "the metrics of loss_fn hold a 'loss' that is not the one it"
                         " returns: give it another name"
                     )
+                if shape := jnp.shape(loss):
+                    raise ValueError(
+                        f"loss_fn returned a loss of shape {shape}: expected one"
+                        " number, such as the mean"
+                    )
                 return loss, (new_state, dict(metrics))
         kind = jax.tree.map(lambda leaf: type(leaf).__name__, returned)
         raise ValueError(
@@ -167,7 +172,8 @@ def make_eval_step(
     They are float32 at least, since half precision cannot count a data set.
 
     Raises:
-      ValueError: a value of `eval_fn` has no leading axis of examples.
+      ValueError: `eval_fn` returns no dictionary, or a value without a leading axis of
+        examples.
     """
 
     def eval_step(state, batch, mask):
@@ -181,7 +187,13 @@ def make_eval_step(
             rows = mask.reshape(mask.shape + (1,) * (values.ndim - 1))
             return jnp.sum(jnp.where(rows, values, 0), axis=0)
 
-        return jax.tree.map(masked_sum, eval_fn(state.params, state.model_state, batch))
+        metrics = eval_fn(state.params, state.model_state, batch)
+        if not isinstance(metrics, Mapping):
+            kind = type(metrics).__name__
+            raise ValueError(
+                f"eval_fn returned a {kind}: expected values by their names"
+            )
+        return jax.tree.map(masked_sum, dict(metrics))
 
     return eval_step
 
@@ -474,7 +486,9 @@ def num_examples(data: PyTree) -> int:
     for path, x in jax.tree.leaves_with_path(data):
         name = jax.tree_util.keystr(path, simple=True, separator="/") or "data"
         if not np.ndim(x):
-            raise ValueError(f"{name} is a single value: expected an array of examples")
+            is_number = hasattr(x, "dtype") or isinstance(x, int | float)
+            kind = "single value" if is_number else type(x).__name__
+            raise ValueError(f"{name} is a {kind}: expected an array of examples")
         lengths[name] = len(x)
     if len(set(lengths.values())) != 1:
         raise ValueError(f"data must share one number of examples, got {lengths}")
@@ -482,6 +496,15 @@ def num_examples(data: PyTree) -> int:
     if n == 0:
         raise ValueError("data holds no examples")
     return n
+
+
+def check_named(held_out: Any, data: PyTree) -> None:
+    """Raises ValueError where sets to measure on are one set like `data`, unnamed."""
+    named = isinstance(held_out, Mapping)
+    if not named or (isinstance(data, Mapping) and held_out.keys() == data.keys()):
+        raise ValueError(
+            "held_out is one set of examples: name it, as in {'validation': examples}"
+        )
 
 
 def steps_per_epoch(n: int, batch_size: int, drop_last: bool = False) -> int:

@@ -76,7 +76,7 @@ def test_lessons_are_listed(run):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--all", "lenet", "nolet"], "there are no lessons nolet"),
+        (["--all", "lenet", "nolet"], "no lessons nolet; near it: lenet"),
         (["lenet"], "to run one: python -m experiments.lenet"),
     ],
 )

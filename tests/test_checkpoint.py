@@ -322,6 +322,11 @@ def test_what_cannot_be_saved_is_named(tmp_path, leaf, message):
     assert not (tmp_path / "c").exists()
 
 
+def test_a_tree_without_arrays_is_not_saved(tmp_path):
+    with pytest.raises(ValueError, match="the tree holds no arrays: there is nothing"):
+        checkpoint.save(tmp_path / "c", {"a": (), "b": None})
+
+
 @pytest.mark.parametrize("kind", ["threefry2x32", "rbg"])
 def test_keys_come_back_as_keys(tmp_path, kind):
     keys = jax.random.split(jax.random.key(3, impl=kind), 4)

@@ -1,3 +1,5 @@
+import signal
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -10,7 +12,7 @@ from jaxdl.checkpoint import Checkpoints
 from jaxdl.data.streaming import Stream
 from jaxdl.feeds import STEPS_A_REPORT
 from jaxdl.loop import Watch, fit
-from jaxdl.resume import load_best
+from jaxdl.resume import Progress, Saves, load_best
 from jaxdl.training import (
     compiled,
     init_state,
@@ -345,6 +347,11 @@ def test_a_watch_that_cannot_be(run, unchecked, watch, message):
         train(run, watch=watch)
 
 
+def test_a_watched_metric_is_one_number():
+    with pytest.raises(ValueError, match=r"watch='a/loss' has shape \(3,\), is no num"):
+        Watch("a/loss").best([{"a/loss": np.ones(3)}])
+
+
 def test_a_run_stops_when_patience_runs_out(run):
     state, step, data = run
     frozen = lambda state, batch, key: (state._replace(step=state.step + 1), step(
@@ -402,6 +409,35 @@ def test_a_run_goes_on_from_its_directory(run, tmp_path, driver, capsys):
     assert_same_bits(longer, train(run, driver=driver, epochs=7)[0])
 
 
+def test_an_interrupted_run_saves_itself(run, tmp_path, capfd):
+    """Where it was, though no save was due; afterwards Ctrl-C is what it was."""
+    settings = {"driver": "scan", "epochs": 4, "checkpoint_dir": tmp_path}
+    callbacks = [lambda epoch, *_: epoch == 2 and signal.raise_signal(signal.SIGINT)]
+    with pytest.raises(KeyboardInterrupt, match="saved at step 6"):
+        train(run, callbacks=callbacks, **settings)
+    assert "interrupted: saves first" in capfd.readouterr().err
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    state, history = train(run, show=True, **settings)
+    assert "goes on from step 6" in capfd.readouterr().out
+    assert_same_bits((state, history), train(run, driver="scan", epochs=4))
+
+
+def test_a_second_interrupt_does_not_wait(run, tmp_path):
+    def callback(*_):
+        signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt):
+        train(run, callbacks=[callback], checkpoint_dir=tmp_path)
+    assert not Checkpoints(tmp_path / "latest").steps
+
+
+def test_a_directory_that_cannot_be_written_is_named(run, tmp_path):
+    (tmp_path / "reached").mkdir()
+    with pytest.raises(OSError, match=r"the run cannot be saved to .*: Is a directory"):
+        Saves(tmp_path, {}, 0).save(Progress(run[0], [], {}))
+
+
 def test_records_keep_their_order_when_a_run_goes_on(run, tmp_path):
     two = lambda *arguments: {"a": (values := eval_fn(*arguments))["loss"]} | values
     settings = {
@@ -444,8 +480,10 @@ def test_a_state_that_cannot_be_saved_is_told_before_the_first_step(run, tmp_pat
 @pytest.mark.parametrize(
     ("data", "key", "message"),
     [
-        ({"x": [1.0, 2.0]}, KEY, "x/0 is a "),
-        ({"x": torch.ones(3)}, KEY, "x is a Tensor: expected an array of NumPy"),
+        ({"x": [1.0, 2.0]}, KEY, "(data|held_out/test)/x/0 is a "),
+        ({"x": torch.ones(3)}, KEY, "/x is a Tensor: expected an array of NumPy"),
+        ({"x": np.array(["1"])}, KEY, "/x has dtype <U1: expected numbers"),
+        (object(), KEY, "(data|held_out/test) is a object: expected an array"),
         (jnp.float32(1), KEY, "data is a single value: expected an array of examples"),
         (None, 0, "key=0 is no random key: jax.random.key makes them"),
     ],
@@ -457,6 +495,29 @@ def test_other_types_are_named(run, unchecked, data, key, message):
     if data is not None:
         with pytest.raises(ValueError, match=message):
             train(run, held_out={"test": data}, eval_step=make_eval_step(eval_fn))
+
+
+def test_sets_to_measure_on_are_arrays_by_their_names(run, unchecked):
+    settings = {"eval_step": make_eval_step(eval_fn)}
+    for unnamed in (run[2], (run[2]["x"],)):
+        with pytest.raises(
+            ValueError, match="held_out is one set of examples: name it"
+        ):
+            train(run, held_out=unnamed, **settings)
+    stream = Stream(range(5), 2, remainder="mask")
+    with pytest.raises(ValueError, match="held_out/test is a Stream: expected an arr"):
+        train(run, held_out={"test": stream}, **settings)
+
+
+def test_fit_is_no_part_of_a_program(run):
+    state, step, data = run
+    with pytest.raises(ValueError, match=r"data/x is traced: .* make_epoch can"):
+        jax.jit(lambda data: train((state, step, data)))(data)
+
+
+def test_parameters_are_no_state(run, unchecked):
+    with pytest.raises(ValueError, match=r"state is a dict: .* init_state"):
+        train(({"w": jnp.ones(3)}, *run[1:]))
 
 
 @pytest.mark.parametrize(

@@ -48,6 +48,11 @@ def test_top_k_accuracy_does_not_broadcast(unchecked):
         top_k_accuracy(jnp.eye(4), jnp.arange(4)[:, None], 2)
 
 
+def test_one_class_is_always_right():
+    with pytest.raises(ValueError, match=r"logits \(4, 1\) are of one class"):
+        accuracy(jnp.ones((4, 1)), jnp.array([0, 1, 0, 1]))
+
+
 def test_the_first_of_equal_logits_wins():
     assert accuracy(jnp.zeros((1, 3)), jnp.array([0])) == 1
 

@@ -15,6 +15,7 @@ from jaxdl.functional import cross_entropy, mse_loss
 from jaxdl.layers import Linear
 from jaxdl.optimizers import average_of, sgd, track_average
 from jaxdl.training import (
+    TrainState,
     compiled,
     compute_in,
     init_state,
@@ -136,6 +137,57 @@ def test_a_run_of_epochs_is_one_program_with_the_same_bits(problem):
     np.testing.assert_array_equal(metrics["loss"], np.stack(losses))
     with pytest.raises(ValueError, match="epochs=0 is below 1"):
         make_run(epoch, 0)
+
+
+def test_two_networks_with_an_optimiser_each_equal_torchs(rng, x64):
+    """Each sees the other as its model state; the maker meets the critic's update."""
+    x, noise = jnp.asarray(rng.normal(size=(2, 12, 3)))
+    maker, critic = (
+        jnp.asarray(rng.normal(size=(3, 3))),
+        jnp.asarray(rng.normal(size=3)),
+    )
+
+    def critic_loss(critic, maker, batch, key):
+        loss = nn.softplus(-batch["x"] @ critic) + nn.softplus(noise @ maker @ critic)
+        return loss.mean(), (maker, {})
+
+    def maker_loss(maker, critic, batch, key):
+        return nn.softplus(-noise @ maker @ critic).mean(), (critic, {})
+
+    optimizers = sgd(0.3, momentum=0.9), sgd(0.2)
+    maker_step = make_train_step(maker_loss, optimizers[0])
+    critic_step = make_train_step(critic_loss, optimizers[1])
+
+    def step_of_both(state, batch, key):
+        step, (maker, critic), _, (maker_opt, critic_opt) = state
+        critic_state = TrainState(step, critic, maker, critic_opt)
+        critic_state, metrics = critic_step(critic_state, batch, key)
+        maker_state = TrainState(step, maker, critic_state.params, maker_opt)
+        maker_state, _ = maker_step(maker_state, batch, key)
+        params = maker_state.params, critic_state.params
+        opt_state = maker_state.opt_state, critic_state.opt_state
+        return TrainState(step + 1, params, (), opt_state), metrics
+
+    opt_state = optimizers[0].init(maker), optimizers[1].init(critic)
+    state = TrainState(jnp.int32(0), (maker, critic), (), opt_state)
+    step = jax.jit(step_of_both)
+    for _ in range(3):
+        state, _ = step(state, {"x": x}, KEY)
+
+    theirs = [to_torch(array).requires_grad_() for array in (maker, critic)]
+    first = torch.optim.SGD(theirs[:1], lr=0.3, momentum=0.9)
+    second = torch.optim.SGD(theirs[1:], lr=0.2)
+    softplus, z, real = torch.nn.functional.softplus, to_torch(noise), to_torch(x)
+    for _ in range(3):
+        second.zero_grad()
+        made = (z @ theirs[0]).detach()
+        (softplus(-real @ theirs[1]) + softplus(made @ theirs[1])).mean().backward()
+        second.step()
+        first.zero_grad()
+        softplus(-z @ theirs[0] @ theirs[1]).mean().backward()
+        first.step()
+    for ours, expected in zip(state.params, theirs, strict=True):
+        assert_close(ours, expected.detach())
 
 
 class Network(nn.Module):

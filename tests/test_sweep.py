@@ -276,6 +276,11 @@ def test_random_points_follow_their_distributions():
     assert abs(correlation) < 0.07
 
 
+def test_a_number_is_that_of_all_random_points():
+    points = random_search(KEY, 3, rate=uniform(0.0, 1.0), momentum=0.9)
+    np.testing.assert_array_equal(points["momentum"], [0.9, 0.9, 0.9])
+
+
 @pytest.mark.parametrize(
     ("make", "words"),
     [

@@ -239,6 +239,18 @@ def variables():
     return jax.tree.map(jnp.asarray, Head().init(KEY, X))
 
 
+def test_a_single_array_is_renamed(variables):
+    """Also one that belongs to no module, and one that is no layer's weight."""
+    params = variables["params"] | {"kernel": jax.random.normal(KEY, (3, 3))}
+    variables = {"params": params}
+    rename = {"kernel": "mix", "body": "trunk", "body.kernel": "0.weight"}
+    state_dict = to_state_dict(variables, rename=rename)
+    assert_same_bits(state_dict["mix"], params["kernel"])
+    assert_same_bits(state_dict["0.weight"], params["body"]["kernel"].T)
+    assert "trunk.bias" in state_dict
+    assert_same_bits(from_state_dict(state_dict, variables, rename=rename), variables)
+
+
 def test_rename_takes_the_longest_prefix(variables):
     state_dict = {
         **nested(linear_dict(3), "net.trunk"),

@@ -408,9 +408,18 @@ def test_evaluation_needs_a_value_for_each_example():
         eval_step(state, jnp.ones(3), jnp.ones(3, bool))
 
 
+def test_evaluation_gives_values_by_their_names():
+    eval_step = make_eval_step(lambda params, model_state, batch: (batch, {}))
+    state = init_state(jnp.zeros(()), optax.sgd(0.1))
+    with pytest.raises(ValueError, match="eval_fn returned a tuple: expected val"):
+        eval_step(state, jnp.ones(3), jnp.ones(3, bool))
+
+
 def test_data_without_examples():
     with pytest.raises(ValueError, match="no examples"):
         num_examples({"x": jnp.zeros((0, 2))})
+    with pytest.raises(ValueError, match="x is a object: expected an array of exa"):
+        num_examples({"x": object()})
 
 
 def test_a_driver_that_does_not_exist(unchecked):
@@ -487,6 +496,7 @@ def test_a_plain_function_trains_through_the_same_step(rng, x64):
         ),
         (lambda loss: (loss, {}), r"expected \(loss, \(model_state, metrics\)\)"),
         (lambda loss: (loss, ((), loss)), "and metrics a dictionary"),
+        (lambda loss: (loss[None], ((), {})), r"a loss of shape \(1,\): expected one"),
         (lambda loss: (loss, ((), {"loss": 2 * loss})), "hold a 'loss' that is not"),
     ],
 )

@@ -88,3 +88,12 @@ class LayerNorm(nn.LayerNorm):
     _: KW_ONLY
     epsilon: float = 1e-5
     use_fast_variance: bool = False
+
+    def __post_init__(self) -> None:
+        """Raises ValueError for PyTorch's normalized_shape, Flax's first setting."""
+        if isinstance(self.dtype, int | tuple | list):
+            raise ValueError(
+                f"LayerNorm({self.dtype}): the input tells its last axis; for several"
+                " give reduction_axes and feature_axes"
+            )
+        super().__post_init__()

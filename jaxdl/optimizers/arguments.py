@@ -13,8 +13,13 @@ LearningRate = ArrayLike | Callable[..., ArrayLike]
 
 
 def check_at_least(limit: int, **values: Any) -> None:
-    """Raises ValueError for a value below the limit; what is not yet known passes."""
+    """Raises ValueError for a value below the limit; what is not yet known passes.
+
+    Or for a string, as YAML makes of 1e-3.
+    """
     for name, value in values.items():
+        if isinstance(value, str):
+            raise ValueError(f"{name}={value!r} is no number")
         if _is_known(value) and not value >= limit:
             raise ValueError(f"{name}={value} is not at least {limit}")
 

@@ -17,6 +17,7 @@ from jaxdl.sweep.train import Settings, Train, check_keys, is_finite, trained
 from jaxdl.training import (
     Metrics,
     TrainState,
+    check_named,
     compiled,
     make_evaluation,
     num_examples,
@@ -69,11 +70,7 @@ def search(
         nor numbers that JAX's types hold; keys of another shape; no `held_out`, or one
         that is a set without a name; or see `run_members`.
     """
-    named = isinstance(held_out, Mapping)
-    if not named or (isinstance(data, Mapping) and held_out.keys() == data.keys()):
-        raise ValueError(
-            "held_out is one set of examples: name it, as in {'validation': examples}"
-        )
+    check_named(held_out, data)
     if not held_out:
         raise ValueError("held_out names no set of examples to measure on")
 

@@ -31,11 +31,14 @@ def grid(**values: Any) -> Points:
     }
 
 
-def random_search(key: PRNGKeyArray, n: int, **distributions: Distribution) -> Points:
+def random_search(
+    key: PRNGKeyArray, n: int, **distributions: Distribution | float
+) -> Points:
     """Returns `n` points, each of their values drawn from its name's distribution.
 
     A distribution maps a key and a shape to as many draws: `log_uniform(1e-4, 1.0)`,
-    `uniform(0.0, 0.5)`, or another of the form of `jax.random`'s.
+    `uniform(0.0, 0.5)`, or another of the form of `jax.random`'s. A number is that of
+    all points.
 
     Raises:
       ValueError: `n` is below 1.
@@ -48,7 +51,8 @@ def random_search(key: PRNGKeyArray, n: int, **distributions: Distribution) -> P
         raise ValueError(f"n={n} is below 1")
     keys = iter(jax.random.split(key, max(1, len(distributions))))
     return {
-        name: np.asarray(draw(next(keys), (n,))) for name, draw in distributions.items()
+        name: np.asarray(draw(next(keys), (n,))) if callable(draw) else np.full(n, draw)
+        for name, draw in distributions.items()
     }
 
 

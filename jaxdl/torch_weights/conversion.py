@@ -44,7 +44,9 @@ def from_state_dict(
     `embedding` itself, such as one of a module of yours, it is taken as it is.
 
     Modules of other names are given by `rename`, from a Flax prefix to PyTorch's, the
-    longest first: {"conv1": "0"} for an nn.Sequential, {"": "body"} for all.
+    longest first: {"conv1": "0"} for an nn.Sequential, {"": "body"} for all. A single
+    array may be renamed too, {"bias": "head.bias"}; a `kernel`, `scale` or `embedding`
+    that becomes no `weight` is taken as it is.
 
     `flattened` names, as PyTorch does, the linear layers that read a flattened map, and
     the (channels, *sizes) of the map: {"fc1": (16, 4, 4)}. PyTorch flattens channels
@@ -113,7 +115,7 @@ def to_state_dict(
     not take, goes through `write_weights` and safetensors.torch.load_file.
 
     A `kernel`, `scale` or `embedding` is written as `weight`, though it be a parameter
-    of your own: nothing tells it from those of the layers.
+    of your own, unless it is renamed: nothing tells it from those of the layers.
 
     Gradients, or anything else of the shapes of `variables`, are converted likewise.
 

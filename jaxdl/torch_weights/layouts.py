@@ -2,7 +2,7 @@
 
 import math
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -57,14 +57,17 @@ def layouts(
             " dictionary that init returns, such as {'params': params}"
         )
     rename, flattened = rename or {}, dict(flattened or {})
-    modules, found = [], []
+    modules, arrays, found = [], [], []
     for keys, leaf in jax.tree.leaves_with_path(variables):
         collection, *path = (_key(key) for key in keys)
         module = ".".join(path[:-1])
         modules.append(module)
+        arrays.append(".".join(path))
         sizes = flattened.get(renamed(module, rename))
-        found.append(_layout(collection, path, leaf.shape, rename, sizes))
-    _check_used("rename", rename, {p for m in modules for p in _prefixes(m)})
+        layout = _layout(collection, path, leaf.shape, rename, sizes)
+        found.append(_renamed_alone(layout, rename.get(arrays[-1])))
+    prefixes = {p for m in modules for p in _prefixes(m)}
+    _check_used("rename", [name for name in rename if name not in arrays], prefixes)
     kernels = {renamed(module, rename) for module in modules}
     _check_used("flattened", flattened, kernels)
     for name, count in Counter(layout.name for layout in found).items():
@@ -105,6 +108,15 @@ def _layout(
     return Layout(name, own, shape, view, axes, torch)
 
 
+def _renamed_alone(layout: Layout, name: str | None) -> Layout:
+    """Returns it under a name of its own; a kernel that is no `weight`, as it is."""
+    if name is None:
+        return layout
+    last, torch, own = (n.rpartition(".")[-1] for n in (name, *layout[:2]))
+    layout = layout._replace(name=name, own=name)
+    return layout if torch in (last, own) else layout.as_it_is()
+
+
 def _key(key: Any) -> str:
     return jax.tree_util.keystr((key,), simple=True)
 
@@ -125,7 +137,7 @@ def renamed(module: str, rename: Mapping[str, str]) -> str:
     return module
 
 
-def _check_used(argument: str, given: Mapping[str, Any], there: set[str]) -> None:
+def _check_used(argument: str, given: Iterable[str], there: set[str]) -> None:
     for name in given:
         if name not in there:
             modules = ", ".join(sorted(filter(None, there))) or "no named module"

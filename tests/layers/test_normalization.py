@@ -316,6 +316,13 @@ def test_layer_norm_equals_torchs(x64, settings, oracle_settings, trailing):
     assert_close(output, oracle(to_torch(x)).detach())
 
 
+@pytest.mark.parametrize("shape", [64, (4, 64)])
+def test_layer_norm_takes_no_shape(unchecked, shape):
+    """Its first setting would be Flax's dtype."""
+    with pytest.raises(ValueError, match=r"LayerNorm\(.*64.*the input tells its last"):
+        LayerNorm(shape)
+
+
 def test_gradients_of_layer_norm_equal_torchs(x64):
     x, weight, bias, cotangent = (
         random(s, i) for i, s in enumerate([(4, 6), 6, 6, (4, 6)])

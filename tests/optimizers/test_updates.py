@@ -400,6 +400,11 @@ def test_impossible_arguments(optimizer, arguments, message):
             TWINS[optimizer]([torch.ones(1)], **arguments)
 
 
+def test_a_rate_that_yaml_has_read_as_text(unchecked):
+    with pytest.raises(ValueError, match="lr='1e-3' is no number"):
+        sgd("1e-3")
+
+
 def test_everything_is_exported():
     names = {name for name in dir(optimizers) if not name.startswith("_")}
     assert names >= {optimizer.__name__ for optimizer in TWINS}
