@@ -34,6 +34,7 @@ def embedding(
     rows = len(weight)
     inside = check_indices("index", input, rows)
     indices = widened(input)
+    weight = jnp.asarray(weight)
     # One past the last, where the lookup, which is by 32 bits, would wrap it around.
     looked_up = weight.at[jnp.where(inside, indices, rows)].get(
         mode="fill", fill_value=jnp.nan, wrap_negative_indices=False

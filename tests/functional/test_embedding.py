@@ -48,6 +48,12 @@ def test_no_indices_look_up_nothing():
     assert output.shape == (0, 2, 3)
 
 
+def test_the_table_may_be_numpys(unchecked):
+    """As parameters are that `jax.device_get` returns, outside of jit."""
+    i, weight = indices((2, 3), 4), random((4, 2), 0)
+    assert_close(embedding(i, weight, padding_idx=1), weight[i])
+
+
 @pytest.mark.parametrize("padding_idx", [0, 2, -1, -4])
 def test_the_padding_row_is_looked_up_without_gradient(padding_idx):
     weight = jnp.asarray(random((4, 3), 0))

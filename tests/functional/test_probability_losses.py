@@ -196,6 +196,15 @@ def test_kl_div_where_probabilities_are_zero():
     )
 
 
+def test_kl_div_by_a_small_target_in_float16():
+    y = np.array([1e-5, 1e-6, 0.5], np.float16)
+    x = np.array([-1, -9, -0.5], np.float16)
+    theirs = torch.tensor(y, requires_grad=True)
+    F.kl_div(torch.tensor(x), theirs, reduction="sum").backward()
+    actual = jax.grad(lambda y: kl_div(jnp.asarray(x), y, "sum"))(jnp.asarray(y))
+    np.testing.assert_allclose(actual, theirs.grad, rtol=1e-2)
+
+
 @each_loss
 @pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
 def test_dtypes_are_kept(loss, dtype):

@@ -75,6 +75,21 @@ def test_exponential(lr, gamma):
     assert_rates(exponential_lr(lr, gamma), lr, oracle)
 
 
+@pytest.mark.parametrize("gamma", [0, 0.0, 1])
+def test_exponential_at_once_or_never(gamma):
+    oracle = lambda optimizer: lr_scheduler.ExponentialLR(optimizer, gamma)
+    assert_rates(exponential_lr(0.3, gamma), 0.3, oracle)
+
+
+def test_exponential_in_float32_after_many_steps():
+    """By 0.95 in each of 100 epochs: gamma ** count would be 0.2 % off."""
+    schedule = exponential_lr(0.1, 0.95 ** (1 / 938))
+    with jax.enable_x64(False):
+        rate = jax.jit(schedule)(jnp.int32(93_800))
+    assert rate.dtype == jnp.float32
+    np.testing.assert_allclose(rate, 0.1 * 0.95**100, rtol=2e-6)
+
+
 @given(rates, st.integers(1, 80), st.sampled_from((0.0, 1e-3)))
 def test_cosine(lr, T_max, eta_min):
     """Past T_max too, where it goes up again."""
