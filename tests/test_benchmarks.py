@@ -23,7 +23,7 @@ from benchmarks import (
     training,
 )
 from benchmarks.__main__ import main
-from benchmarks.cases import BY_NAME, CASES, folds_of
+from benchmarks.cases import BY_NAME, CASES, folds_of, images
 from benchmarks.pages import write_between
 from benchmarks.settings import Settings
 from tests.course_parity.cases import CASES as PARITY
@@ -247,3 +247,36 @@ def test_parts_of_steps_are_computed_anew_in_each_step():
     # 4,096 times the work, and no machine does it faster than 10 Tflop/s.
     assert large > 10 * small
     assert large > 2 * 64 * 1024**2 / 1e13
+
+
+def test_sizes_of_another_case_do_not_make_torch_compile_dynamic(monkeypatch):
+    sizes = []
+
+    def backend(graph, inputs):
+        values = [node.meta.get("example_value") for node in graph.graph.nodes]
+        tensors = [value for value in values if isinstance(value, torch.Tensor)]
+        sizes.extend(size for tensor in tensors for size in tensor.shape)
+        return graph
+
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend=backend))
+    for batch_size in (3, 4):
+        case = replace(BY_NAME["softmax"], examples=batch_size, batch_size=batch_size)
+        torch_side.build(case, case.draw(), way=torch_side.COMPILED)()()
+        assert batch_size in sizes
+    assert {type(size) for size in sizes} == {int}
+
+
+def test_bfloat16_reaches_pytorch_with_its_channels_last(monkeypatch):
+    met = []
+
+    class Net(torch.nn.Sequential):
+        def forward(self, x):
+            met.append(x.is_contiguous(memory_format=torch.channels_last))
+            return super().forward(x)
+
+    make = lambda **options: Net(torch.nn.Flatten(), torch.nn.Linear(48, 10))
+    monkeypatch.setitem(torch_side.NETWORKS, "resnet50", make)
+    case = replace(BY_NAME["resnet50"].quick(), data=images((4, 4, 3)))
+    torch_side.build(case, case.draw())()()
+    assert met
+    assert all(met)
