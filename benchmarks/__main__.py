@@ -122,7 +122,8 @@ def run(given: argparse.Namespace) -> dict[str, Any]:
 def continued(file: Path, begun: dict[str, Any]) -> dict[str, Any]:
     """What a file has, if it was measured on this machine and in the same way."""
     found = json.loads(file.read_text())
-    changing = {"date": "", "load": 0}
+    # A virtual machine may be given memory as it needs it.
+    changing = {"date": "", "load": 0, "memory_gib": 0}
     if found["settings"] != begun["settings"]:
         sys.exit(f"{file} was measured with other settings: {found['settings']}")
     if found["machine"] | changing != begun["machine"] | changing:
