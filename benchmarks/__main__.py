@@ -3,6 +3,7 @@
     python -m benchmarks                        # all; about half an hour on two cores
     python -m benchmarks softmax lenet          # these
     python -m benchmarks --json benchmarks/results/NAME.json
+    python -m benchmarks lenet --json NAME.json --add    # to what the file has
     python -m benchmarks.report --write         # what is there, into docs/
 
 Every side is checked to reach the losses of jaxdl's; then they take turns, each after
@@ -13,7 +14,6 @@ of 0.3 s at least, compilation apart; a ratio is the median of the turns' ratios
 
 import argparse
 import json
-import os
 import sys
 import time
 import traceback
@@ -22,6 +22,7 @@ from typing import Any
 
 from benchmarks import extras
 from benchmarks.cases import BY_NAME, CASES
+from benchmarks.settings import Settings, compute_on
 
 
 def main(arguments: list[str] | None = None) -> dict[str, Any]:
@@ -32,6 +33,10 @@ def main(arguments: list[str] | None = None) -> dict[str, Any]:
     parser.add_argument("cases", nargs="*", metavar="case", help=", ".join(names))
     parser.add_argument("--device", choices=("cpu", "gpu"), default="cpu")
     parser.add_argument("--json", type=Path, help="file to write what was measured to")
+    parser.add_argument(
+        "--add", action="store_true",
+        help="keep what the file has of other cases, for a run in several commands",
+    )  # fmt: skip
     parser.add_argument("--turns", type=int, default=5)
     parser.add_argument("--fresh-turns", type=int, default=2)
     parser.add_argument(
@@ -46,16 +51,28 @@ def main(arguments: list[str] | None = None) -> dict[str, Any]:
         parser.error(f"{', '.join(unknown)}: there are {', '.join(names)}")
     if given.turns < 1 or given.fresh_turns < 0:
         parser.error("--turns has to be 1 or more, --fresh-turns 0 or more")
-    if given.device == "cpu":
-        os.environ["JAX_PLATFORMS"] = "cpu"  # before anything imports JAX
-    else:  # PyTorch computes in the same process
-        os.environ["XLA_PYTHON_CLIENT_PREALLOCATE"] = "false"
+    if given.add and not given.json:
+        parser.error("--add needs the file of --json")
+    compute_on(given.device)
+    if given.device == "gpu" and (missing := no_gpu()):
+        parser.error(f"--device gpu: {missing}")
     return run(given)
+
+
+def no_gpu() -> str:
+    """What does not see a GPU here, if anything does not."""
+    import jax
+    import torch
+
+    try:
+        jax.devices("cuda")
+    except RuntimeError as error:
+        return f"JAX has none ({error})"
+    return "" if torch.cuda.is_available() else "PyTorch has none"
 
 
 def run(given: argparse.Namespace) -> dict[str, Any]:
     from benchmarks import training
-    from benchmarks.settings import Settings
     from benchmarks.timing import machine
 
     settings = Settings(
@@ -77,8 +94,11 @@ def run(given: argparse.Namespace) -> dict[str, Any]:
     }
     if results["machine"]["load"] > 1 and not given.quick:
         print("the machine is not idle: PyTorch's threads wait for each other then")
-    start = time.perf_counter()
+    if given.add and given.json.exists():
+        results = continued(given.json, results)
+    start = time.perf_counter() - results.get("seconds", 0)
     for name in chosen:
+        results["failed"].pop(name, None)
         try:
             if name in BY_NAME:
                 record = training.measure(BY_NAME[name], settings)
@@ -97,6 +117,18 @@ def run(given: argparse.Namespace) -> dict[str, Any]:
     if results["failed"]:
         sys.exit(f"not measured: {', '.join(results['failed'])}")
     return results
+
+
+def continued(file: Path, begun: dict[str, Any]) -> dict[str, Any]:
+    """What a file has, if it was measured on this machine and in the same way."""
+    found = json.loads(file.read_text())
+    # A virtual machine may be given memory as it needs it.
+    changing = {"date": "", "load": 0, "memory_gib": 0}
+    if found["settings"] != begun["settings"]:
+        sys.exit(f"{file} was measured with other settings: {found['settings']}")
+    if found["machine"] | changing != begun["machine"] | changing:
+        sys.exit(f"{file} was measured on another machine: {found['machine']}")
+    return found
 
 
 def spell(name: str, record: dict[str, Any]) -> str:

@@ -2,14 +2,13 @@
 
     python -m benchmarks.fresh softmax jaxdl
 
-Imports, data, compilation, the training of one turn, and losses and weights written
-to a file. The last line printed is JSON: the seconds of each part, and the most memory
-that was resident.
+Imports, data, compilation, the training of one turn, and losses written to a file.
+The last line printed is JSON: the seconds of each part, and the most memory that was
+resident.
 """
 
 import argparse
 import json
-import os
 import tempfile
 import time
 from pathlib import Path
@@ -18,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.cases import BY_NAME, Case
+from benchmarks.settings import compute_on
 
 SIDES = ("jaxdl", "PyTorch", "PyTorch, DataLoader", "Flax")
 
@@ -70,8 +70,7 @@ def main() -> None:
     parser.add_argument("--device", choices=("cpu", "gpu"), default="cpu")
     parser.add_argument("--quick", action="store_true")
     arguments = parser.parse_args()
-    if arguments.device == "cpu":
-        os.environ["JAX_PLATFORMS"] = "cpu"
+    compute_on(arguments.device)
     case = BY_NAME[arguments.case]
     case = case.quick() if arguments.quick else case
     parts: dict[str, float] = {}

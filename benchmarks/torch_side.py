@@ -90,25 +90,25 @@ def as_tensors(case: Case, data: Arrays) -> list[torch.Tensor]:
 class Rows(torch.utils.data.Sampler):
     """Draws an order as RandomSampler does, and takes the given one."""
 
-    def __init__(self, rows: np.ndarray):
+    def __init__(self, rows: torch.Tensor):
         self.rows = rows
 
     def __len__(self):
-        return self.rows.size
+        return self.rows.numel()
 
     def __iter__(self):
         torch.randperm(len(self)).tolist()
-        yield from self.rows.ravel().tolist()
+        yield from self.rows.flatten().tolist()
 
 
-def indexed(tensors, rows: np.ndarray) -> Iterator[list[torch.Tensor]]:
-    device = tensors[0].device
-    torch.randperm(rows.size, device=device)  # its cost; the given order is taken
-    for chosen in torch.tensor(rows, device=device):
+def indexed(tensors, rows: torch.Tensor) -> Iterator[list[torch.Tensor]]:
+    # Its cost; the given order is taken.
+    torch.randperm(rows.numel(), device=rows.device)
+    for chosen in rows:
         yield [tensor[chosen] for tensor in tensors]
 
 
-def loaded(tensors, rows: np.ndarray, device) -> Iterator[list[torch.Tensor]]:
+def loaded(tensors, rows: torch.Tensor, device) -> Iterator[list[torch.Tensor]]:
     pin = device.type == "cuda"
     loader = torch.utils.data.DataLoader(
         torch.utils.data.TensorDataset(*tensors),
@@ -127,7 +127,8 @@ def build(case: Case, data: Arrays, weights=None, rows=None, way=INDEXED, kind="
     """
     device = torch.device("cuda" if kind == "gpu" else "cpu")
     if kind == "gpu":
-        torch.set_float32_matmul_precision("high")  # TF32, which JAX and cuDNN take
+        torch.backends.cudnn.allow_tf32 = False  # float32, as `compute_on` has JAX do
+        torch.backends.cudnn.benchmark = True  # XLA tries algorithms, too
     weights = weights or draw_weights(case, data)
     if rows is None:
         rows = np.tile(np.arange(case.examples), (case.epochs, 1))
@@ -135,20 +136,29 @@ def build(case: Case, data: Arrays, weights=None, rows=None, way=INDEXED, kind="
         rows = rows[:, : case.steps * case.batch_size]
         rows = rows.reshape(case.epochs, case.steps, case.batch_size)
     tensors = as_tensors(case, data)
+    net = make_network(case, data).to(device)
+    if case.dtype == "bfloat16":  # the layout in which cuDNN computes it fast
+        tensors[0] = tensors[0].contiguous(memory_format=torch.channels_last)
+        net = net.to(memory_format=torch.channels_last)
     if way != LOADER:
         tensors = [tensor.to(device) for tensor in tensors]
-    net = make_network(case, data).to(device)
+    rows = torch.tensor(rows, dtype=torch.long, device=tensors[0].device)
     network = net
     if way == COMPILED:
+        torch.compiler.reset()  # else an earlier case's sizes make these dynamic
         network = torch.compile(net, mode="reduce-overhead" if kind == "gpu" else None)
     autocast = torch.autocast(
         device.type, torch.bfloat16, enabled=case.dtype == "bfloat16"
     )
     criterion = make_loss(case)
 
+    starts = [
+        {name: torch.from_numpy(array).to(device) for name, array in given.items()}
+        for given in weights
+    ]
+
     def restore(i):
-        state = {k: torch.from_numpy(v) for k, v in weights[i % len(weights)].items()}
-        net.load_state_dict(state)
+        net.load_state_dict(starts[i % len(starts)])
 
     def epochs_of(tensors, rate):
         optimizer, means = make_optimizer(case, net, rate), []
@@ -166,7 +176,7 @@ def build(case: Case, data: Arrays, weights=None, rows=None, way=INDEXED, kind="
                     loss = criterion(network(*inputs), target)
                 loss.backward()
                 optimizer.step()
-                losses.append(loss.detach().clone())
+                losses.append(loss.detach())
             means.append(torch.stack(losses).float().mean())
         return torch.stack(means).cpu().numpy()
 

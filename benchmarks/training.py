@@ -146,9 +146,8 @@ def measure_fresh(
             OURS: (command(OURS), NO_CACHE),
             CACHED: (command(OURS), cache_in(cache)),
             eager: (command(eager), {}),
+            FLAX: (command(FLAX), NO_CACHE),
         }
-        if FLAX in sides:
-            commands[FLAX] = (command(FLAX), NO_CACHE)
         fresh_in_turns({CACHED: commands[CACHED]}, 1)  # fills the cache
         return fresh_in_turns(commands, settings.fresh_turns)
 

@@ -23,7 +23,7 @@ from benchmarks import (
     training,
 )
 from benchmarks.__main__ import main
-from benchmarks.cases import BY_NAME, CASES, folds_of
+from benchmarks.cases import BY_NAME, CASES, folds_of, images
 from benchmarks.pages import write_between
 from benchmarks.settings import Settings
 from tests.course_parity.cases import CASES as PARITY
@@ -222,6 +222,17 @@ def test_times_are_told_in_the_unit_that_fits(value, text):
     assert report.seconds(value) == text
 
 
+@pytest.mark.parametrize(
+    ("seconds", "accuracy", "told"),
+    [(0.9, 0.991, "met"), (1.1, 0.991, "**missed**"), (0.9, 0.98, "**missed**")],
+)
+def test_the_seconds_to_an_accuracy_have_a_goal(seconds, accuracy, told):
+    found = {"goal": 0.99, "goal_seconds": 1, "median": seconds, "epochs": [3],
+             "seconds": [seconds], "accuracy": [accuracy]}  # fmt: skip
+    text = report.reach({"extras": {"reach": found}})
+    assert text.endswith(f"The goal of 1 s: {told}.")
+
+
 def test_every_accuracy_has_a_network_in_torch():
     for lesson, case in accuracy.cases(Path("tables")).items():
         assert case.model in PARITY[lesson].models, lesson
@@ -247,3 +258,63 @@ def test_parts_of_steps_are_computed_anew_in_each_step():
     # 4,096 times the work, and no machine does it faster than 10 Tflop/s.
     assert large > 10 * small
     assert large > 2 * 64 * 1024**2 / 1e13
+
+
+def test_a_run_can_be_made_in_several_commands(tmp_path, monkeypatch):
+    monkeypatch.setenv("JAX_PLATFORMS", "cpu")
+    for name in ("imports", "matrix"):
+        monkeypatch.setattr(extras, name, lambda settings, name=name: name)
+    file = tmp_path / "out.json"
+    run = ["--quick", "--add", "--json", str(file)]
+    main(["imports", *run])
+    results = main(["matrix", *run])
+    assert results == json.loads(file.read_text())
+    assert results["extras"] == {"imports": "imports", "matrix": "matrix"}
+    with pytest.raises(SystemExit, match="other settings"):
+        main(["matrix", *run[1:]])
+    file.write_text(json.dumps(results | {"machine": {}}))
+    with pytest.raises(SystemExit, match="another machine"):
+        main(["matrix", *run])
+
+
+def test_a_gpu_that_is_not_there_is_told(monkeypatch, capsys):
+    for name in ("PLATFORMS", "DEFAULT_MATMUL_PRECISION"):
+        monkeypatch.setenv(f"JAX_{name}", "")
+    monkeypatch.setenv("XLA_PYTHON_CLIENT_PREALLOCATE", "")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(SystemExit):
+        main(["matrix", "--device", "gpu", "--quick"])
+    assert "--device gpu: " in capsys.readouterr().err
+
+
+def test_sizes_of_another_case_do_not_make_torch_compile_dynamic(monkeypatch):
+    sizes = []
+
+    def backend(graph, inputs):
+        values = [node.meta.get("example_value") for node in graph.graph.nodes]
+        tensors = [value for value in values if isinstance(value, torch.Tensor)]
+        sizes.extend(size for tensor in tensors for size in tensor.shape)
+        return graph
+
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend=backend))
+    for batch_size in (3, 4):
+        case = replace(BY_NAME["softmax"], examples=batch_size, batch_size=batch_size)
+        torch_side.build(case, case.draw(), way=torch_side.COMPILED)()()
+        assert batch_size in sizes
+    assert {type(size) for size in sizes} == {int}
+
+
+def test_bfloat16_reaches_pytorch_with_its_channels_last(monkeypatch):
+    met = []
+
+    class Net(torch.nn.Sequential):
+        def forward(self, x):
+            met.append(x.is_contiguous(memory_format=torch.channels_last))
+            return super().forward(x)
+
+    make = lambda **options: Net(torch.nn.Flatten(), torch.nn.Linear(48, 10))
+    monkeypatch.setitem(torch_side.NETWORKS, "resnet50", make)
+    case = replace(BY_NAME["resnet50"].quick(), data=images((4, 4, 3)))
+    torch_side.build(case, case.draw())()()
+    assert met
+    assert all(met)
