@@ -7,11 +7,13 @@ from importlib.metadata import version
 from pathlib import Path
 
 # Most of a small test's time is XLA compiling; this takes a third of it away. With
-# XLA_FLAGS= in the environment the tests run what users run.
-flags = ["--xla_backend_optimization_level=0"]
-if version("jaxlib").startswith("0.10."):  # later ones end a process that asks for it
-    flags += ["--xla_cpu_use_fusion_emitters=false"]
-os.environ.setdefault("XLA_FLAGS", " ".join(flags))
+# XLA_FLAGS= in the environment the tests run what users run. JAX from 0.11 on ends a
+# process that asks for the second.
+os.environ.setdefault(
+    "XLA_FLAGS",
+    "--xla_backend_optimization_level=0"
+    + " --xla_cpu_use_fusion_emitters=false" * version("jaxlib").startswith("0.10."),
+)
 
 # Two processes test at once; PyTorch's threads would wait for each other.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
