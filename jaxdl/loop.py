@@ -73,7 +73,7 @@ class Watch(NamedTuple):
         values = np.array([float(record[self.metric]) for record in records])
         losses = values if goal == "min" else -values
         losses = np.where(np.isnan(losses), np.inf, losses)
-        return int(losses.argmin()) if np.isfinite(losses).any() else None
+        return int(np.argmin(losses)) if np.isfinite(losses).any() else None
 
     def is_best(self, records: Sequence[Record]) -> bool:
         """Tells whether the last record is the best so far."""
@@ -423,7 +423,7 @@ def _warn_of_numbers(history: History, epoch: int, noticed: set[str]) -> None:
         finite = np.isfinite(values.reshape(len(values), -1)).all(axis=1)
         if name not in noticed and not finite.all():
             noticed.add(name)
-            first = int(finite.argmin())
+            first = int(np.argmin(finite))
             warnings.warn(
                 f"{name} is {values[first]} in epoch {epoch + first}: look there for"
                 " labels out of range and inputs that are not finite",
@@ -435,7 +435,7 @@ def _warn_of_numbers(history: History, epoch: int, noticed: set[str]) -> None:
 def _check_finite(losses: np.ndarray, first_step: int, length: int) -> None:
     finite = np.isfinite(losses)
     if not finite.all():
-        bad = finite.argmin()
+        bad = np.argmin(finite)
         step, epoch = first_step + bad, (first_step + bad) // length + 1
         raise FloatingPointError(
             f"the loss is {losses[bad]} at step {step} of the run, in epoch {epoch}:"

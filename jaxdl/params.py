@@ -18,7 +18,7 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 from jaxtyping import Array, PRNGKeyArray, PyTree
 
-KINDS = jnp.bool_, jnp.integer, jnp.floating, jnp.complexfloating
+KINDS: Any = (jnp.bool_, jnp.integer, jnp.floating, jnp.complexfloating)
 """kinds of numbers, of which each holds those before it"""
 
 

@@ -167,7 +167,7 @@ def test_a_train_step_costs_about_three_times_its_forward_pass():
 
     optimizer = optax.sgd(0.1)
     state = jax.eval_shape(lambda params: init_state(params, optimizer), params)
-    batch = {"image": images, "label": jax.ShapeDtypeStruct((8,), int)}
+    batch = {"image": images, "label": jax.ShapeDtypeStruct((8,), jnp.int32)}
     step = make_train_step(loss_fn, optimizer)
     found = rows(summarize(step, state, batch, jax.random.key(0)))
     by_layer = {}
@@ -370,7 +370,8 @@ def test_what_cannot_be_counted_is_named():
 
 
 def test_devices_each_count():
-    mesh = jax.sharding.AbstractMesh((4,), ("data",))
+    auto = (jax.sharding.AxisType.Auto,)
+    mesh = jax.sharding.AbstractMesh((4,), ("data",), auto)
     part = jax.sharding.PartitionSpec("data")
     double = jax.shard_map(lambda x: 2 * x, mesh=mesh, in_specs=part, out_specs=part)
     assert summarize(double, ones(8)).flops == 8

@@ -9,9 +9,10 @@ from jaxtyping import Array, Bool, Integer, Num
 
 try:  # JAX has no public way to let checkify look into a primitive
     from jax._src import checkify
-    from jax._src.checkify import error_checks, next_code
 except ImportError:  # there it sees no checks of this package
-    error_checks, next_code = {}, int
+    checkify = None  # type: ignore[assignment]
+error_checks = getattr(checkify, "error_checks", {})
+next_code = getattr(checkify, "next_code", None)  # JAX before 0.11 has one
 
 
 def check_floating(**arrays: Array | None) -> None:
@@ -62,7 +63,8 @@ def check_values(
         return within
     if isinstance(within, jax.core.Tracer):
         message = name + " {value} lies outside of " + limits
-        return _checked.bind(within, values, message=message, code=next_code())
+        code = next_code() if next_code else 0
+        return _checked.bind(within, values, message=message, code=code)
     if not within.all():
         where = tuple(int(i) for i in np.argwhere(~within)[0])
         raise ValueError(f"{name} {values[where]} at {where} lies outside of {limits}")
@@ -72,6 +74,7 @@ def check_values(
 # `within`, unchanged. A `checkify.debug_check` by itself is an effect, and whatever has
 # one is called by JAX's slow path: 0.4 ms for each call of a compiled step. Of checks
 # that fail together checkify reports the one of the least code: the first traced.
+# From JAX 0.11 on checkify counts them where it finds them.
 _checked = Primitive("checked")
 _checked.def_impl(lambda within, values, **of_check: within)
 _checked.def_abstract_eval(lambda within, values, **of_check: within)
@@ -102,12 +105,18 @@ def _report(error, enabled_errors, within, values, message, code):
     first = values.ravel()[jnp.argmin(within)]
     found = checkify.FailedCheckError(checkify.get_traceback(), message, value=first)
     payload, metadata = jax.tree.flatten(found)
+    kind, metadata_of = found.get_effect_type(), {int(code): metadata}
     error = checkify.update_error(
-        error, ~within.all(), code, {code: metadata}, payload, found.get_effect_type()
+        error, ~within.all(), code, metadata_of, payload, kind
     )
     return error, within
 
 
+def _report_counted(context, error, enabled_errors, within, values, message, code):
+    code = np.int32(context.next_code())
+    return _report(error, enabled_errors, within, values, message, code)
+
+
 ad.primitive_jvps[_checked] = _jvp
 batching.primitive_batchers[_checked] = _batch
-error_checks[_checked] = _report
+error_checks[_checked] = _report if next_code else _report_counted

@@ -1,6 +1,6 @@
 """Loops and branches in a graph: each body once, in a scope of its own."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from jax.extend.core import JaxprEqn
@@ -13,7 +13,7 @@ def _scan(
     drafts: "Drafts", equation: "JaxprEqn", inputs: "list[Source]", scope: "Scope"
 ) -> "list[Source]":
     body = equation.params["jaxpr"]
-    num_consts, num_carry = equation.params["num_consts"], equation.params["num_carry"]
+    num_consts, num_carry = _scan_sizes(equation.params)
     num_fixed = num_consts + num_carry
     variables = body.jaxpr.invars
     carry = drafts.add_each(
@@ -28,6 +28,14 @@ def _scan(
         *drafts.add_each("next_carry", after[:num_carry], last, scope),
         *drafts.add_each("stacked", after[num_carry:], stacks, scope),
     ]
+
+
+def _scan_sizes(params: dict[str, Any]) -> tuple[int, int]:
+    """Returns how many constants and how many parts of the carry a scan is given."""
+    if "num_consts" in params:
+        return params["num_consts"], params["num_carry"]
+    consts, carry, _ = params["ft_in"].unpack()  # from JAX 0.11 on
+    return len(consts), len(carry)
 
 
 def _while(

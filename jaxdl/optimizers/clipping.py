@@ -4,6 +4,8 @@ Chained first, it sees the gradients of all parameters, as PyTorch's functions d
 they are given `net.parameters()`. PyTorch clips before weight decay and `maximize`.
 """
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import optax
@@ -32,10 +34,11 @@ def clip_grad_norm(
     check_at_least(0, max_norm=max_norm)
     if not norm_type > 0:
         raise ValueError(f"norm_type={norm_type} is not above 0")
+    order: Any = norm_type  # JAX's types differ from version to version
 
     def norm(x):
         x = widened(x)  # squares of float16 from 256 on are infinite
-        return jnp.linalg.vector_norm(x, ord=norm_type)  # type: ignore[arg-type]
+        return jnp.linalg.vector_norm(x, ord=order)
 
     def clip(gradients, params=None):
         norms = jnp.array([norm(g) for g in jax.tree.leaves(gradients)])

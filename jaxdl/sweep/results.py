@@ -69,7 +69,7 @@ class Sweep(NamedTuple):
                 " rate"
             )
         losses = self.mean[metric] * (1 if goal == "min" else -1)
-        best = np.where(usable, losses, np.inf).argmin()
+        best = np.argmin(np.where(usable, losses, np.inf))
         settings = self.settings.items()
         return {name: value_at(values, int(best)) for name, values in settings}
 

@@ -50,7 +50,9 @@ def test_tensorboard_reads_the_graph(tmp_path, lenet):
         assert shapes == [kind.shape for kind in ours.outputs]
         assert node.attr["dtype"].s.decode() == str(ours.dtype)
     (product,) = (node for node in nodes if node.name == "LeNet/fc1/dot_general")
-    assert list(product.input) == ["LeNet/reshape_c", "LeNet/fc1/kernel"]
+    flat, kernel = product.input  # the newer JAX is, the fewer are the reshapes before
+    assert flat.startswith("LeNet/reshape")
+    assert kernel == "LeNet/fc1/kernel"
 
 
 def test_a_click_shows_settings():

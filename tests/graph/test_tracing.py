@@ -312,7 +312,8 @@ def test_a_compiled_function_is_traced_like_itself():
 
 
 def test_what_devices_share_is_a_scope():
-    mesh = jax.sharding.AbstractMesh((4,), ("data",))
+    auto = (jax.sharding.AxisType.Auto,)
+    mesh = jax.sharding.AbstractMesh((4,), ("data",), auto)
     part = jax.sharding.PartitionSpec("data")
     double = jax.shard_map(
         lambda x: 2 * x + x, mesh=mesh, in_specs=part, out_specs=part
