@@ -1,11 +1,12 @@
 """What parts of a step take alone, where a goal is missed: no step can be faster.
 
-Each part is timed by itself, in a compiled loop, as jaxdl computes it.
+Each part is timed by itself, in a compiled loop, as jaxdl computes it, and in turns
+with jaxdl's steps: a shared machine is not as fast half an hour later.
 """
 
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -13,23 +14,53 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from benchmarks import jaxdl_side, torch_side
 from benchmarks.cases import BY_NAME, Case
 from benchmarks.settings import Settings
+from benchmarks.timing import ratio
 from jaxdl.functional.recurrent_packed import loop_lanes
 from jaxdl.training import compiled, take
 
 WIDTH, GATES = 100, 300  # of the name classifier's GRU
 
 
-def measure(settings: Settings) -> dict[str, dict[str, float]]:
-    """Seconds a step of each part, by case."""
+# How often a step has a part, and what times one.
+Parts = dict[str, Sequence[tuple[float, Callable[[], float]]]]
+
+
+def measure(settings: Settings) -> dict[str, dict[str, Any]]:
+    """Seconds a step of each part, and how much of jaxdl's step they are, by case."""
     cases = {name: BY_NAME[name] for name in PARTS}
     if settings.quick:
         cases = {name: case.quick() for name, case in cases.items()}
-    return {name: PARTS[name](case) for name, case in cases.items()}
+    return {
+        name: beside_step(case, PARTS[name](case), settings.turns)
+        for name, case in cases.items()
+    }
 
 
-def linear(case: Case) -> dict[str, float]:
+def beside_step(case: Case, parts: Parts, turns: int) -> dict[str, Any]:
+    data = case.draw()
+    begin = jaxdl_side.build(case, data, torch_side.draw_weights(case, data))
+    begin()()  # compiles
+    times: dict[str, list[float]] = {name: [] for name in parts}
+    steps = []
+    for _ in range(turns):
+        for name, loops in parts.items():
+            times[name].append(sum(many * seconds() for many, seconds in loops))
+        run = begin()
+        start = time.perf_counter()
+        run()
+        steps.append((time.perf_counter() - start) / case.steps / case.epochs)
+    together = [sum(turn) for turn in zip(*times.values(), strict=True)]
+    return {
+        "parts": {name: statistics.median(found) for name, found in times.items()},
+        "step": statistics.median(steps),
+        "share": ratio(together, steps),
+    }
+
+
+def linear(case: Case) -> Parts:
     """Softmax regression, of one member or of many that see the same rows."""
     images = jnp.asarray(case.draw()["image"]).reshape(case.examples, -1)
     order = np.random.default_rng(0).permutation(case.examples)
@@ -40,25 +71,25 @@ def linear(case: Case) -> dict[str, float]:
     # Turned around, as jaxdl.functional.products does it for a few outputs a member.
     of_weight = lambda x, y, i: y.T @ x
     return {
-        "rows taken from the data": per_step(rows, images, order),
-        "product": per_step(product, x, w),
-        "product for the weight's gradient": per_step(of_weight, x, y),
+        "rows taken from the data": [(1, per_step(rows, images, order))],
+        "product": [(1, per_step(product, x, w))],
+        "product for the weight's gradient": [(1, per_step(of_weight, x, y))],
     }
 
 
-def dense(case: Case) -> dict[str, float]:
+def dense(case: Case) -> Parts:
     """All products of a multilayer perceptron."""
     data = case.draw()["image"][:1]
-    forward, of_input, of_weight = 0.0, 0.0, 0.0
+    forward, of_input, of_weight = [], [], []
     before = data.size
     for i, width in enumerate(case.options["widths"]):
         x, y, w = map(
             jnp.ones,
             ((case.batch_size, before), (case.batch_size, width), (before, width)),
         )
-        forward += per_step(product, x, w)
-        of_input += per_step(input_gradient, y, w) if i else 0
-        of_weight += per_step(weight_gradient, x, y)
+        forward += [(1, per_step(product, x, w))]
+        of_input += [(1, per_step(input_gradient, y, w))] if i else []
+        of_weight += [(1, per_step(weight_gradient, x, y))]
         before = width
     return {
         "products": forward,
@@ -67,28 +98,26 @@ def dense(case: Case) -> dict[str, float]:
     }
 
 
-def recurrent(case: Case) -> dict[str, float]:
+def recurrent(case: Case) -> Parts:
     """All products of a GRU of two layers and two directions, by lanes of its loops."""
     lengths = case.draw()["length"].reshape(-1, case.batch_size)
     sizes, ordered = loop_lanes(case.batch_size), np.sort(lengths)[:, ::-1]
     ends = [*(ordered[:, lanes] for lanes in sizes[1:]), ordered[:, 0]]
     steps = np.diff([0 * ends[0], *ends], axis=0).mean(axis=1)
-    forward, backward = 0.0, 0.0
+    forward, backward = [], []
     for lanes, many in zip(sizes, steps, strict=True):
         for before in (WIDTH, 2 * WIDTH):  # of the first layer, and of the second
             for features in (before, WIDTH):  # x, and h
                 x, y = jnp.ones((lanes, features)), jnp.ones((lanes, GATES))
                 w = jnp.ones((features, GATES))
-                forward += many * per_step(product, x, w)
-                backward += many * per_step(input_gradient, y, w)
-                backward += many * per_step(weight_gradient, x, y)
-    return {
-        "products": float(2 * forward),
-        "products of the gradient": float(2 * backward),
-    }
+                both = float(2 * many)  # directions
+                forward += [(both, per_step(product, x, w))]
+                backward += [(both, per_step(input_gradient, y, w))]
+                backward += [(both, per_step(weight_gradient, x, y))]
+    return {"products": forward, "products of the gradient": backward}
 
 
-PARTS: dict[str, Callable[[Case], dict[str, float]]] = {
+PARTS: dict[str, Callable[[Case], Parts]] = {
     "softmax": linear,
     "mlp": dense,
     "dropout": dense,
@@ -109,8 +138,8 @@ def weight_gradient(x, y, i):
     return x.T @ y
 
 
-def per_step(function: Callable[..., Any], *operands: Any) -> float:
-    """Seconds of a call inside a compiled loop: the median of 5 loops of 100."""
+def per_step(function: Callable[..., Any], *operands: Any) -> Callable[[], float]:
+    """Returns what runs a compiled loop of 100 calls, and gives the seconds of one."""
 
     @compiled
     def loop(*operands):
@@ -121,9 +150,10 @@ def per_step(function: Callable[..., Any], *operands: Any) -> float:
 
         return lax.scan(body, jnp.float32(0), jnp.arange(100))[0]
 
-    times = []
-    for _ in range(6):  # the first compiles
+    def seconds():
         start = time.perf_counter()
         jax.block_until_ready(loop(*operands))
-        times.append((time.perf_counter() - start) / 100)
-    return statistics.median(times[1:])
+        return (time.perf_counter() - start) / 100
+
+    seconds()  # compiles
+    return seconds

@@ -183,18 +183,16 @@ def dense(results: dict[str, Any]) -> str:
 def ceilings(results: dict[str, Any]) -> str:
     """What parts of a step take alone, and how many times faster they could make it."""
     rows = []
-    for name, parts in results["extras"]["ceilings"].items():
+    for name, found in results["extras"]["ceilings"].items():
         record = results["cases"][name]
-        steps = record["steps"] * record["epochs"]
-        ours, theirs = (
-            record["sides"][side]["median"] / steps
-            for side in ("jaxdl", record["faster"])
-        )
-        alone = "; ".join(f"{part} {seconds(took)}" for part, took in parts.items())
-        most = theirs / sum(parts.values())
-        cells = (alone, seconds(ours), seconds(theirs), f"{most:.1f}")
-        rows.append([record["title"], *cells])
-    head = ("case", "parts of a step, alone", "jaxdl", "PyTorch", "PyTorch / their sum")
+        alone = "; ".join(f"{part} {seconds(t)}" for part, t in found["parts"].items())
+        now, share = record["ratios"][FASTER]["median"], found["share"]["median"]
+        cells = (alone, seconds(found["step"]), f"{share:.0%}", f"{now:.2f}")
+        rows.append([record["title"], *cells, f"{now / share:.1f}"])
+    head = (
+        "case", "parts of a step, alone", "jaxdl's step", "their share of it",
+        "PyTorch / jaxdl", "without all else",
+    )  # fmt: skip
     return table(head, rows)
 
 

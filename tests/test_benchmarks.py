@@ -255,6 +255,7 @@ def test_parts_of_steps_are_computed_anew_in_each_step():
         ceilings.per_step(ceilings.product, np.ones((64, n), "f"), np.ones((n, n), "f"))
         for n in (16, 1024)
     )
+    small, large = small(), large()
     # 4,096 times the work, and no machine does it faster than 10 Tflop/s.
     assert large > 10 * small
     assert large > 2 * 64 * 1024**2 / 1e13
