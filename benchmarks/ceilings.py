@@ -17,12 +17,11 @@ from jax import lax
 from benchmarks import jaxdl_side, torch_side
 from benchmarks.cases import BY_NAME, Case
 from benchmarks.settings import Settings
-from benchmarks.timing import ratio
+from benchmarks.timing import mean_seconds, ratio
 from jaxdl.functional.recurrent_packed import loop_lanes
 from jaxdl.training import compiled, take
 
 WIDTH, GATES = 100, 300  # of the name classifier's GRU
-
 
 # How often a step has a part, and what times one.
 Parts = dict[str, Sequence[tuple[float, Callable[[], float]]]]
@@ -48,10 +47,7 @@ def beside_step(case: Case, parts: Parts, turns: int) -> dict[str, Any]:
     for _ in range(turns):
         for name, loops in parts.items():
             times[name].append(sum(many * seconds() for many, seconds in loops))
-        run = begin()
-        start = time.perf_counter()
-        run()
-        steps.append((time.perf_counter() - start) / case.steps / case.epochs)
+        steps.append(mean_seconds(begin, 0) / case.steps / case.epochs)
     together = [sum(turn) for turn in zip(*times.values(), strict=True)]
     return {
         "parts": {name: statistics.median(found) for name, found in times.items()},

@@ -156,7 +156,7 @@ def fit(
     """
     _check_state(state)
     held_out = {} if held_out is None else held_out
-    _check_held_out(held_out, data, eval_step)
+    _check_sets(held_out, data, eval_step)
     _check_key(key)
     held_out = dict(held_out)
     sets = held_out if isinstance(data, BatchStream) else {"train": data, **held_out}
@@ -315,7 +315,7 @@ def _check_state(state: TrainState) -> None:
         raise ValueError(f"state is a {kind}: expected what init_state returns")
 
 
-def _check_held_out(
+def _check_sets(
     held_out: Mapping[str, PyTree], data: PyTree, eval_step: EvalStep | None
 ) -> None:
     check_named(held_out, data)
