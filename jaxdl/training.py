@@ -433,8 +433,8 @@ def compiled(function: Callable, **options: Any) -> Callable:
     """Compiles a step, an epoch or an evaluation: `jax.jit`, set for this device.
 
     On CPU it takes convolutions out of XLA's YNNPACK fusions, which slow them, leaves
-    products and sums there, and keeps `lax.optimization_barrier` while operations are
-    fused (docs/performance.md). JAX takes such settings at the outermost `jit` only and
+    products and sums there, keeps `lax.optimization_barrier` while operations are fused,
+    and spares a scan copies of its weights (docs/performance.md). JAX takes such settings at the outermost `jit` only and
     refuses them inside another: a program that has a `jit` of its own gives it the
     uncompiled function, and `compiler_options=compiler_options()`.
     """
@@ -460,6 +460,8 @@ def compiler_options() -> dict[str, str]:
         "xla_cpu_experimental_ynn_fusion_type": kinds,
         # Where the second hoists a small loop, XLA cannot compile a barrier in it.
         "xla_disable_hlo_passes": "cse_barrier_expander,small-while-loop-hoisting",
+        # Otherwise a scan copies the weights that its gradients read, at every step.
+        "xla_cpu_copy_insertion_use_region_analysis": "True",
     }
     try:
         jax.jit(lambda: 0, compiler_options=options).lower().compile()
