@@ -433,10 +433,11 @@ def compiled(function: Callable, **options: Any) -> Callable:
     """Compiles a step, an epoch or an evaluation: `jax.jit`, set for this device.
 
     On CPU it takes convolutions out of XLA's YNNPACK fusions, which slow them, leaves
-    products and sums there, keeps `lax.optimization_barrier` while operations are fused,
-    and spares a scan copies of its weights (docs/performance.md). JAX takes such settings at the outermost `jit` only and
-    refuses them inside another: a program that has a `jit` of its own gives it the
-    uncompiled function, and `compiler_options=compiler_options()`.
+    products and sums there, keeps `lax.optimization_barrier` while operations are
+    fused, and spares a scan copies of its weights (docs/performance.md). JAX takes such
+    settings at the outermost `jit` only and refuses them inside another: a program that
+    has a `jit` of its own gives it the uncompiled function, and
+    `compiler_options=compiler_options()`.
     """
     return jax.jit(uncompiled(function), compiler_options=compiler_options(), **options)
 
