@@ -50,7 +50,7 @@ CASES = {
     ),
     "softmax_regression": Case({"epochs": 30}, {"test/accuracy": (0.8, 1)}, IMAGES),
     "image_folder": Case(
-        {"epochs": 20}, {"test/accuracy": (0.85, 1)}, ("curves", "batch")
+        {"epochs": 8}, {"test/accuracy": (0.85, 1)}, ("curves", "batch")
     ),
     "fine_tuning": Case(
         {"epochs": 2},
