@@ -33,7 +33,7 @@ gc.set_threshold(200_000, 20, 20)
 
 # The same few examples in every run: each may take a second, when XLA compiles. Many,
 # and others each time, with --hypothesis-profile=thorough.
-settings.register_profile("jaxdl", derandomize=True, deadline=None, max_examples=7)
+settings.register_profile("jaxdl", derandomize=True, deadline=None, max_examples=5)
 settings.register_profile("thorough", deadline=None, max_examples=200)
 settings.load_profile("jaxdl")
 

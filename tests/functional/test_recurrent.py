@@ -145,7 +145,10 @@ def problems(draw):
 
 
 @padded_and_packed
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    "kind",  # rnn_relu is rnn_tanh but for the activation, and tested below
+    [pytest.param(k, marks=pytest.mark.slow) if k == "rnn_relu" else k for k in KINDS],
+)
 @given(
     problem=problems(),
     layers=st.integers(1, 3),
