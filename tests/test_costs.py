@@ -16,6 +16,11 @@ from jaxdl.training import compiled, init_state, scan_steps
 KEPT = json.loads(costs.KEPT.read_text())
 
 
+def initial_state(case, data):
+    params, model_state = jaxdl_side.initial(case, data)
+    return init_state(params, jaxdl_side.make_optimizer(case, 0.1), model_state)
+
+
 @pytest.mark.parametrize("case", costs.TRAINED, ids=lambda case: case.name)
 def test_a_step_costs_what_it_did(case):
     """After a change that is meant: `python -m benchmarks.costs --write`."""
@@ -64,15 +69,13 @@ def test_a_scan_copies_no_weights():
     """XLA did, where a gradient reads the weights that the update then replaces."""
     case = BY_NAME["mlp"].quick()
     data = case.draw()
-    params, model_state = jaxdl_side.initial(case, data)
-    optimizer = jaxdl_side.make_optimizer(case, 0.1)
     steps = compiled(scan_steps(jaxdl_side.make_step(case)), donate_argnums=0)
-    state = init_state(params, optimizer, model_state)
+    state = initial_state(case, data)
     rows = jnp.zeros((5, case.batch_size), int)
     program = steps.lower(state, data, rows, jax.random.key(0)).compile().as_text()
     # What the loop holds; a copy inside of a fusion turns an array around.
     copied = re.findall(r"= (\S+)\{\S* copy\(%get-tuple-element", program)
-    kernels = [layer["kernel"].shape for layer in params.values()]
+    kernels = [layer["kernel"].shape for layer in state.params.values()]
     assert not {f"f32[{n},{m}]" for n, m in kernels} & set(copied)
 
 
@@ -81,8 +84,6 @@ def test_later_epochs_compile_nothing(driver):
     """Of a model with dropout, a last, smaller batch and a set held out."""
     case = replace(BY_NAME["dropout"].quick(), examples=20)
     data = case.draw()
-    params, model_state = jaxdl_side.initial(case, data)
-    optimizer = jaxdl_side.make_optimizer(case, 0.1)
     compilations, after = [], []
 
     def listen(event, seconds, **rest):
@@ -92,7 +93,7 @@ def test_later_epochs_compile_nothing(driver):
     jax.monitoring.register_event_duration_secs_listener(listen)
     try:
         fit(
-            init_state(params, optimizer, model_state),
+            initial_state(case, data),
             jaxdl_side.make_step(case),
             data,
             jax.random.key(0),

@@ -25,7 +25,7 @@ HIDDEN = 3
 GATES = {"rnn_tanh": 1, "rnn_relu": 1, "gru": 3, "lstm": 4}
 KINDS = list(GATES)
 # The LSTM's loops are the GRU's with a second state, and compile longest.
-ONE_AND_MORE = ["gru", pytest.param("lstm", marks=pytest.mark.slow)]
+GATED = ["gru", pytest.param("lstm", marks=pytest.mark.slow)]
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -287,7 +287,7 @@ def test_a_traced_length_out_of_range_gives_nan_and_is_found_by_checkify(wrong):
 
 
 @padded_and_packed
-@pytest.mark.parametrize("kind", ONE_AND_MORE)
+@pytest.mark.parametrize("kind", GATED)
 def test_vmap_equals_a_loop(kind):
     x, weights = problem(kind, layers=1)
     xs = jnp.stack([x, x[::-1]])
@@ -311,7 +311,7 @@ def test_vmap_equals_a_loop(kind):
 @padded_and_packed
 @pytest.mark.parametrize("padded", [False, True])
 @pytest.mark.parametrize("split", ["input", "weights"])
-@pytest.mark.parametrize("kind", ONE_AND_MORE)
+@pytest.mark.parametrize("kind", GATED)
 def test_inside_shard_map_what_is_split_may_be_either(kind, split, padded):
     """There JAX tells by type what differs among devices, were there one alone."""
     (x, weights), lengths = problem(kind), LENGTHS if padded else None
@@ -374,7 +374,7 @@ def along(function):
 
 @padded_and_packed
 @pytest.mark.parametrize("outer", [jax.grad, along])
-@pytest.mark.parametrize("kind", ONE_AND_MORE)
+@pytest.mark.parametrize("kind", GATED)
 def test_second_derivatives_are_those_of_one_loop(kind, outer):
     def norm(x, weights):
         def scalar(x, weights):
