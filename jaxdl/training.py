@@ -451,24 +451,36 @@ def uncompiled(function: Callable) -> Callable:
     return inner.__wrapped__ if isinstance(function, jax.stages.Wrapped) else function
 
 
+_CPU_OPTIONS = {
+    "xla_cpu_experimental_ynn_fusion_type": (
+        "LIBRARY_FUSION_TYPE_INDIVIDUAL_DOT,LIBRARY_FUSION_TYPE_REDUCE"
+    ),
+    # Where the second hoists a small loop, XLA cannot compile a barrier in it.
+    "xla_disable_hlo_passes": "cse_barrier_expander,small-while-loop-hoisting",
+    # Otherwise a scan copies the weights that its gradients read, at every step.
+    "xla_cpu_copy_insertion_use_region_analysis": "True",
+}
+
+
 @cache
 def compiler_options() -> dict[str, str]:
-    """Returns the options that `compiled` gives to `jax.jit` on the default device."""
+    """Returns the options that `compiled` gives to `jax.jit` on the default device.
+
+    They are those of jaxdl's that this XLA knows.
+    """
     if jax.default_backend() != "cpu":
         return {}
-    kinds = "LIBRARY_FUSION_TYPE_INDIVIDUAL_DOT,LIBRARY_FUSION_TYPE_REDUCE"
-    options = {
-        "xla_cpu_experimental_ynn_fusion_type": kinds,
-        # Where the second hoists a small loop, XLA cannot compile a barrier in it.
-        "xla_disable_hlo_passes": "cse_barrier_expander,small-while-loop-hoisting",
-        # Otherwise a scan copies the weights that its gradients read, at every step.
-        "xla_cpu_copy_insertion_use_region_analysis": "True",
-    }
-    try:
-        jax.jit(lambda: 0, compiler_options=options).lower().compile()
-    except jax.errors.JaxRuntimeError:  # experimental: another XLA may not know it
-        return {}
-    return options
+
+    def are_known(options):
+        try:
+            jax.jit(lambda: 0, compiler_options=options).lower().compile()
+        except jax.errors.JaxRuntimeError:
+            return False
+        return True
+
+    if are_known(_CPU_OPTIONS):
+        return dict(_CPU_OPTIONS)
+    return {k: v for k, v in _CPU_OPTIONS.items() if are_known({k: v})}
 
 
 def take(data: PyTree, rows: Int[Array, "..."]) -> PyTree:

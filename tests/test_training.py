@@ -340,7 +340,17 @@ def test_other_models_are_scanned(rng, make_run):
 
 
 def test_compiler_options_are_known_to_this_xla():
-    assert compiler_options() != {}
+    assert compiler_options() == training._CPU_OPTIONS
+
+
+def test_only_the_compiler_options_that_xla_does_not_know_are_left_out(monkeypatch):
+    known = compiler_options()
+    monkeypatch.setitem(training._CPU_OPTIONS, "xla_no_such_option", "True")
+    compiler_options.cache_clear()
+    try:
+        assert compiler_options() == known
+    finally:
+        compiler_options.cache_clear()
 
 
 def test_barriers_are_kept_to_the_end():
