@@ -1,7 +1,7 @@
 """What parts of a step take alone, where a goal is missed: no step can be faster.
 
 Each part is timed by itself, in a compiled loop, as jaxdl computes it, and in turns
-with jaxdl's steps: a shared machine is not as fast half an hour later.
+with jaxdl's steps and PyTorch's: a shared machine is not as fast half an hour later.
 """
 
 import statistics
@@ -16,7 +16,7 @@ from jax import lax
 
 from benchmarks import jaxdl_side, torch_side
 from benchmarks.cases import BY_NAME, Case
-from benchmarks.settings import Settings
+from benchmarks.settings import PAUSE, Settings
 from benchmarks.timing import mean_seconds, ratio
 from jaxdl.functional.recurrent_packed import loop_lanes
 from jaxdl.training import compiled, take
@@ -28,31 +28,40 @@ Parts = dict[str, Sequence[tuple[float, Callable[[], float]]]]
 
 
 def measure(settings: Settings) -> dict[str, dict[str, Any]]:
-    """Seconds a step of each part, and how much of jaxdl's step they are, by case."""
+    """Seconds a step of each part, of jaxdl and of PyTorch, and ratios, by case."""
     cases = {name: BY_NAME[name] for name in PARTS}
     if settings.quick:
         cases = {name: case.quick() for name, case in cases.items()}
     return {
-        name: beside_step(case, PARTS[name](case), settings.turns)
+        name: beside_steps(case, PARTS[name](case), settings.turns)
         for name, case in cases.items()
     }
 
 
-def beside_step(case: Case, parts: Parts, turns: int) -> dict[str, Any]:
+def beside_steps(case: Case, parts: Parts, turns: int) -> dict[str, Any]:
     data = case.draw()
-    begin = jaxdl_side.build(case, data, torch_side.draw_weights(case, data))
-    begin()()  # compiles
-    times: dict[str, list[float]] = {name: [] for name in parts}
-    steps = []
+    weights, order = torch_side.draw_weights(case, data), jaxdl_side.order(case)
+    sides = {
+        "jaxdl": jaxdl_side.build(case, data, weights),
+        "torch": torch_side.build(case, data, weights, order),
+    }
+    for begin in sides.values():
+        begin()()  # compiles
+    alone: dict[str, list[float]] = {name: [] for name in parts}
+    steps: dict[str, list[float]] = {side: [] for side in sides}
     for _ in range(turns):
         for name, loops in parts.items():
-            times[name].append(sum(many * seconds() for many, seconds in loops))
-        steps.append(mean_seconds(begin, 0) / case.steps / case.epochs)
-    together = [sum(turn) for turn in zip(*times.values(), strict=True)]
+            alone[name].append(sum(many * seconds() for many, seconds in loops))
+        for side, begin in sides.items():
+            steps[side].append(mean_seconds(begin, 0) / case.steps / case.epochs)
+        time.sleep(PAUSE)  # PyTorch was last
+    together = [sum(turn) for turn in zip(*alone.values(), strict=True)]
     return {
-        "parts": {name: statistics.median(found) for name, found in times.items()},
-        "step": statistics.median(steps),
-        "share": ratio(together, steps),
+        "parts": {name: statistics.median(found) for name, found in alone.items()},
+        "step": statistics.median(steps["jaxdl"]),
+        "share": ratio(together, steps["jaxdl"]),
+        "now": ratio(steps["torch"], steps["jaxdl"]),
+        "at best": ratio(steps["torch"], together),
     }
 
 

@@ -184,11 +184,10 @@ def ceilings(results: dict[str, Any]) -> str:
     """What parts of a step take alone, and how many times faster they could make it."""
     rows = []
     for name, found in results["extras"]["ceilings"].items():
-        record = results["cases"][name]
         alone = "; ".join(f"{part} {seconds(t)}" for part, t in found["parts"].items())
-        now, share = record["ratios"][FASTER]["median"], found["share"]["median"]
+        share, now, best = (found[key]["median"] for key in ("share", "now", "at best"))
         cells = (alone, seconds(found["step"]), f"{share:.0%}", f"{now:.2f}")
-        rows.append([record["title"], *cells, f"{now / share:.1f}"])
+        rows.append([results["cases"][name]["title"], *cells, f"{best:.2f}"])
     head = (
         "case", "parts of a step, alone", "jaxdl's step", "their share of it",
         "PyTorch / jaxdl", "without all else",

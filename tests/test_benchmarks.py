@@ -261,6 +261,14 @@ def test_parts_of_steps_are_computed_anew_in_each_step():
     assert large > 2 * 64 * 1024**2 / 1e13
 
 
+def test_parts_are_measured_beside_the_steps_of_both_sides():
+    case = BY_NAME["softmax"].quick()
+    found = ceilings.beside_steps(case, ceilings.linear(case), turns=1)
+    best, share, now = (found[key]["median"] for key in ("at best", "share", "now"))
+    assert best * share == pytest.approx(now)
+    assert share * found["step"] == pytest.approx(sum(found["parts"].values()))
+
+
 def test_a_run_can_be_made_in_several_commands(tmp_path, monkeypatch):
     monkeypatch.setenv("JAX_PLATFORMS", "cpu")
     for name in ("imports", "matrix"):
