@@ -3,16 +3,22 @@
 import gc
 import os
 import tempfile
+import threading
 from importlib.metadata import version
 from pathlib import Path
 
 # Most of a small test's time is XLA compiling; this takes a third of it away. With
 # XLA_FLAGS= in the environment the tests run what users run. JAX from 0.11 on ends a
-# process that asks for the second.
+# process that asks for the second; the others were tried on 0.10 only.
 os.environ.setdefault(
     "XLA_FLAGS",
     "--xla_backend_optimization_level=0"
-    + " --xla_cpu_use_fusion_emitters=false" * version("jaxlib").startswith("0.10."),
+    + (
+        " --xla_cpu_use_fusion_emitters=false"
+        " --xla_cpu_parallel_codegen_split_count=1"
+        " --xla_llvm_disable_expensive_passes=true"
+    )
+    * version("jaxlib").startswith("0.10."),
 )
 
 # Two processes test at once; PyTorch's threads would wait for each other.
@@ -23,6 +29,7 @@ import jaxtyping
 import numpy as np
 import pytest
 from hypothesis import settings
+from jax._src.interpreters import mlir
 
 # Operations need not tell XLA the whole way that Python went to them: a twentieth less.
 jax.config.update("jax_include_full_tracebacks_in_locations", False)
@@ -30,6 +37,29 @@ jax.config.update("jax_include_full_tracebacks_in_locations", False)
 # Tracing makes many objects that stay: to look for garbage among them less often takes
 # another tenth away.
 gc.set_threshold(200_000, 20, 20)
+
+
+def share_contexts(make_context, programs):
+    """Returns what makes a context for so many programs of a thread, one after another.
+
+    JAX 0.10 makes one for each program, and loads MLIR's dialects into it: a fifth of
+    the time of small tests. A context keeps what it was given, so none is kept for
+    ever. JAX 0.12 does so itself.
+    """
+    local = threading.local()
+
+    def context_for_program():
+        used, context = getattr(local, "current", (programs, None))
+        if used == programs:
+            used, context = 0, make_context()
+        local.current = used + 1, context
+        return context
+
+    return context_for_program
+
+
+if jax.__version__.startswith("0.10."):
+    mlir.make_ir_context = share_contexts(mlir.make_ir_context, programs=100)
 
 # The same few examples in every run: each may take a second, when XLA compiles. Many,
 # and others each time, with --hypothesis-profile=thorough.

@@ -68,7 +68,7 @@ CASES = {
         {"test/accuracy": (0.75, 1)},
         IMAGES,
     ),
-    "simple_cnn": Case(LOOP, {"test/accuracy": (0.8, 1)}, (*IMAGES, "maps")),
+    "simple_cnn": Case(LOOP, {"test/accuracy": (0.8, 1)}, (*IMAGES, "maps"), slow=True),
     "residual_cnn": Case(
         LOOP,
         {
@@ -79,12 +79,16 @@ CASES = {
         ("curves", "gradients"),
     ),
     "inception": Case(
-        LOOP | {"epochs": 4}, {"test/accuracy": (0.5, 1)}, (*IMAGES, "without")
+        LOOP | {"epochs": 4},
+        {"test/accuracy": (0.5, 1)},
+        (*IMAGES, "without"),
+        slow=True,
     ),
     "residual_variants": Case(
         {"blocks": ["original", "dense"], "steps": 46},
         {"original": (0.5, 1), "dense": (0.5, 1)},
         ("blocks",),
+        slow=True,
     ),
     "convolution": Case(
         {},
@@ -311,10 +315,12 @@ CASES = {
 }
 
 
-NAMES = [
-    pytest.param(name, marks=pytest.mark.slow) if case.slow else name
-    for name, case in CASES.items()
-]
+def marked(name, *rest):
+    """The parameters of a test of one lesson, slow if the lesson is."""
+    return pytest.param(name, *rest, marks=pytest.mark.slow if CASES[name].slow else ())
+
+
+NAMES = [marked(name) for name in CASES]
 
 
 def test_every_lesson_is_tested():
@@ -376,14 +382,14 @@ def test_lesson_leaves_its_run_behind(results, name):
 @pytest.mark.parametrize(
     ("name", "models"),
     [
-        ("weight_decay", ["without", "penalty", "decay"]),
-        ("polynomial_fitting", ["normal", "underfitting", "overfitting"]),
-        ("diabetes", ["descent", "adam"]),
-        ("residual_variants", ["original", "dense"]),
-        ("initialization", ["normal, std 0.01", "Kaiming normal"]),
-        ("custom_layers", ["MyLinear", "weight.data"]),
-        ("save_and_load", ["never stopped", "stopped", "gone on"]),
-        ("data_parallel", ["one device"]),
+        marked("weight_decay", ["without", "penalty", "decay"]),
+        marked("polynomial_fitting", ["normal", "underfitting", "overfitting"]),
+        marked("diabetes", ["descent", "adam"]),
+        marked("residual_variants", ["original", "dense"]),
+        marked("initialization", ["normal, std 0.01", "Kaiming normal"]),
+        marked("custom_layers", ["MyLinear", "weight.data"]),
+        marked("save_and_load", ["never stopped", "stopped", "gone on"]),
+        marked("data_parallel", ["one device"]),
     ],
 )
 def test_models_are_logged_while_they_are_trained(results, name, models):
@@ -399,18 +405,21 @@ def test_models_are_logged_while_they_are_trained(results, name, models):
 @pytest.mark.parametrize(
     "name",
     [
-        "lenet",
-        "softmax_regression",
-        "softmax_regression_scratch",
-        "mlp",
-        "mlp_scratch",
-        "dropout",
-        "dropout_scratch",
-        "mnist_mlp",
-        "simple_cnn",
-        "residual_cnn",
-        "inception",
-        "name_classifier",
+        marked(name)
+        for name in (
+            "lenet",
+            "softmax_regression",
+            "softmax_regression_scratch",
+            "mlp",
+            "mlp_scratch",
+            "dropout",
+            "dropout_scratch",
+            "mnist_mlp",
+            "simple_cnn",
+            "residual_cnn",
+            "inception",
+            "name_classifier",
+        )
     ],
 )
 def test_a_run_is_measured_again_without_training(results, capsys, name):

@@ -281,7 +281,10 @@ def test_gradient_on_cpu_holds_only_plain_convolutions(monkeypatch, path):
         assert layouts <= {plain}
 
 
-@pytest.mark.parametrize("dtype", [jnp.float16, jnp.bfloat16, jnp.float32])
+@pytest.mark.parametrize(
+    "dtype",  # float16 takes the ways of bfloat16
+    [pytest.param(jnp.float16, marks=pytest.mark.slow), jnp.bfloat16, jnp.float32],
+)
 @pytest.mark.parametrize("path", PATHS)
 def test_keeps_the_dtype_to_its_precision(dtype, path):
     rounded = [a.astype(dtype) for a in operands(path)]

@@ -24,8 +24,17 @@ from tests.oracle import assert_agrees, assert_close, assert_trees_match, random
 HIDDEN = 3
 GATES = {"rnn_tanh": 1, "rnn_relu": 1, "gru": 3, "lstm": 4}
 KINDS = list(GATES)
-# The LSTM's loops are the GRU's with a second state, and compile longest.
-GATED = ["gru", pytest.param("lstm", marks=pytest.mark.slow)]
+
+
+def kinds(*ordinary, of=KINDS):
+    """Parameters of a test: these, and the others of the kinds with `-m slow`.
+
+    All share their loops, of which the GRU's is the hardest; each compiles for seconds.
+    """
+    return [k if k in ordinary else pytest.param(k, marks=pytest.mark.slow) for k in of]
+
+
+GATED = kinds("gru", of=["gru", "lstm"])
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -145,10 +154,7 @@ def problems(draw):
 
 
 @padded_and_packed
-@pytest.mark.parametrize(
-    "kind",  # rnn_relu is rnn_tanh but for the activation, and tested below
-    [pytest.param(k, marks=pytest.mark.slow) if k == "rnn_relu" else k for k in KINDS],
-)
+@pytest.mark.parametrize("kind", kinds("gru", "lstm", "rnn_tanh"))
 @given(
     problem=problems(),
     layers=st.integers(1, 3),
@@ -162,12 +168,20 @@ def test_equals_torch(kind, problem, **arguments):
 
 
 @padded_and_packed
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", kinds("gru", "rnn_relu"))
 def test_two_layers_both_ways_in_any_order_of_lengths_equal_torch(kind):
     assert_like_torch(kind, (6, 5, 2), [2, 4, 1, 5, 4], layers=2, bidirectional=True)
 
 
-@pytest.mark.parametrize(("batch", "bias"), [(33, True), (75, False), (301, True)])
+@pytest.mark.parametrize(
+    ("batch", "bias"),
+    [
+        (33, True),
+        pytest.param(75, False, marks=pytest.mark.slow),
+        (301, False),
+        pytest.param(301, True, marks=pytest.mark.slow),
+    ],
+)
 def test_many_sequences_equal_torch(batch, bias):
     lengths = 1 + np.random.default_rng(batch).integers(7, size=batch)
     settings = {"bidirectional": True, "bias": bias, "layers": 2}
@@ -183,7 +197,7 @@ def test_loops_compute_the_lanes_that_run(monkeypatch):
     assert loops == [(8, 0, 2), (4, 2, 5), (1, 5, 7)]
 
 
-@pytest.mark.parametrize("kind", ["gru", "lstm"])
+@pytest.mark.parametrize("kind", GATED)
 @pytest.mark.parametrize("shape", [(4, 2), (1, 1, 2), (1, 3, 2), (3, 0, 2)])
 def test_odd_shapes_equal_torch(kind, shape):
     assert_like_torch(kind, shape, bidirectional=True, layers=3)
@@ -230,7 +244,7 @@ LENGTHS = jnp.array([3, 5, 1])
 
 
 @padded_and_packed
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", kinds("gru"))
 def test_padding_neither_counts_nor_gets_gradients(kind):
     x, weights = problem(kind)
     padding = (jnp.arange(5)[:, None] >= LENGTHS)[..., None]
@@ -310,7 +324,9 @@ def test_vmap_equals_a_loop(kind):
 
 @padded_and_packed
 @pytest.mark.parametrize("padded", [False, True])
-@pytest.mark.parametrize("split", ["input", "weights"])
+@pytest.mark.parametrize(
+    "split", ["input", pytest.param("weights", marks=pytest.mark.slow)]
+)
 @pytest.mark.parametrize("kind", GATED)
 def test_inside_shard_map_what_is_split_may_be_either(kind, split, padded):
     """There JAX tells by type what differs among devices, were there one alone."""
@@ -373,7 +389,9 @@ def along(function):
 
 
 @padded_and_packed
-@pytest.mark.parametrize("outer", [jax.grad, along])
+@pytest.mark.parametrize(
+    "outer", [jax.grad, pytest.param(along, marks=pytest.mark.slow)]
+)
 @pytest.mark.parametrize("kind", GATED)
 def test_second_derivatives_are_those_of_one_loop(kind, outer):
     def norm(x, weights):
@@ -392,7 +410,7 @@ def test_second_derivatives_are_those_of_one_loop(kind, outer):
 
 
 @padded_and_packed
-@pytest.mark.parametrize("kind", ["gru", "lstm"])
+@pytest.mark.parametrize("kind", GATED)
 @pytest.mark.parametrize(("dtype", "near"), [(jnp.float32, 1e-5), (jnp.bfloat16, 0.1)])
 def test_narrow_dtypes_are_kept_and_near(kind, dtype, near):
     x, weights = problem(kind)
