@@ -30,7 +30,7 @@ from tests.course_parity.cases import CASES as PARITY
 
 ROOT = Path(__file__).parents[1]
 QUICK = Settings(turns=2, fresh_turns=0, quick=True, torch_compile=False)
-QUICKLY = ("linear", "dropout", "rates", "folds", "evaluate_mlp")
+QUICKLY = ("linear", "dropout", "rates", "evaluate_mlp")
 # What a GPU machine may lack: none of it is needed to measure there.
 ABSENT = (
     "tyro", "tensorflow_datasets", "tensorflow", "array_record", "grain",

@@ -285,7 +285,7 @@ CASES = {
         ("search",),
     ),
     "initialization": Case(
-        {"steps": 200},
+        {"steps": 100},
         {
             "normal, std 0.01: outputs": (0, 1e-15),
             "normal, std 0.01: gradients": (0, 1e-15),
@@ -448,7 +448,10 @@ def test_saved_parameters_are_the_trained_ones(results):
     )
 
 
-@pytest.mark.parametrize("name", ["linear_regression_scratch", "lenet"])
+@pytest.mark.parametrize(
+    "name",
+    ["linear_regression_scratch", pytest.param("lenet", marks=pytest.mark.slow)],
+)
 def test_a_seed_names_the_bits(name, tmp_path):
     """Run twice and once with another seed; every array is drawn or trained."""
     runs = {}

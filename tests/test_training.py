@@ -187,7 +187,16 @@ def optimised(monkeypatch):
     monkeypatch.setattr(training, "compiler_options", lambda: options)
 
 
-@pytest.mark.parametrize("batch_size", [22, 11, 4, 1], ids=lambda size: f"batch{size}")
+@pytest.mark.parametrize(
+    "batch_size",
+    [
+        pytest.param(22, marks=pytest.mark.slow),
+        pytest.param(11, marks=pytest.mark.slow),
+        4,
+        1,
+    ],
+    ids=lambda size: f"batch{size}",
+)
 def test_scan_and_loop_give_the_same_bits_without_convolutions(
     rng, batch_size, optimised
 ):

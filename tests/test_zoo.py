@@ -1,6 +1,7 @@
 import gzip
 import json
 import math
+from functools import partial
 from pathlib import Path
 
 import jax
@@ -37,7 +38,16 @@ PUBLISHED = {
     "densenet169": 14_149_480,
     "densenet201": 20_013_928,
 }
-every_model = pytest.mark.parametrize("name", PUBLISHED)
+every_model = pytest.mark.parametrize(
+    "name",
+    [
+        # Larger ones of the same blocks.
+        pytest.param(name, marks=pytest.mark.slow)
+        if name in ("densenet161", "densenet169", "densenet201", "resnet152")
+        else name
+        for name in PUBLISHED
+    ],
+)
 
 
 def module(name, **options):
@@ -455,7 +465,9 @@ def test_parameters_of_another_type_compute_in_it():
     assert stats["mean"].dtype == stats["var"].dtype == jnp.float32
     image = jax.random.normal(KEY, (2, 32, 32, 3))
     ours, expected = (
-        model.module.apply(model.variables, image.astype(dtype), train=False)
+        jax.jit(partial(model.module.apply, train=False))(
+            model.variables, image.astype(dtype)
+        )
         for model, dtype in ((half, jnp.bfloat16), (full, jnp.float32))
     )
     assert ours.dtype == jnp.bfloat16

@@ -9,6 +9,7 @@ from typing import Literal
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
@@ -39,7 +40,7 @@ def rnn(
     input: Sequences,
     weights: Sequence[RecurrentWeights],
     hx: State | None = None,
-    lengths: Int[Array, " batch"] | None = None,
+    lengths: Int[Array, " batch"] | Sequence[int] | None = None,
     nonlinearity: Literal["tanh", "relu"] = "tanh",
     *,
     batch_first: bool = False,
@@ -69,7 +70,7 @@ def gru(
     input: Sequences,
     weights: Sequence[RecurrentWeights],
     hx: State | None = None,
-    lengths: Int[Array, " batch"] | None = None,
+    lengths: Int[Array, " batch"] | Sequence[int] | None = None,
     *,
     batch_first: bool = False,
     dropout: float | int = 0.0,
@@ -118,7 +119,7 @@ def lstm(
     input: Sequences,
     weights: Sequence[RecurrentWeights],
     hx: tuple[State, State] | None = None,
-    lengths: Int[Array, " batch"] | None = None,
+    lengths: Int[Array, " batch"] | Sequence[int] | None = None,
     *,
     batch_first: bool = False,
     dropout: float | int = 0.0,
@@ -250,7 +251,7 @@ def _without_padding(x, lengths, batched: bool):
     if not batched:
         raise ValueError("lengths need a batch of sequences; the input is one sequence")
     steps, batch = x.shape[:2]
-    lengths = widened(lengths)
+    lengths = widened(lengths if hasattr(lengths, "dtype") else np.asarray(lengths))
     right = check_lengths(lengths, steps, batch)
     lengths = jnp.where(right, lengths, steps)
     x = jnp.where(_running(x, lengths), x, 0)

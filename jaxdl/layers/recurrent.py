@@ -5,7 +5,7 @@ transposed, (in, gates · hidden), and all start from U(±1/√hidden). Inputs a
 are promoted with them.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import KW_ONLY
 from functools import partial
 from typing import Any, Literal
@@ -78,7 +78,7 @@ class RNN(_Recurrent):
         self,
         x: Sequences,
         hx: State | None = None,
-        lengths: Int[Array, " batch"] | None = None,
+        lengths: Int[Array, " batch"] | Sequence[int] | None = None,
         *,
         train: bool | None = None,
     ) -> tuple[Outputs, State]:
@@ -96,7 +96,7 @@ class GRU(_Recurrent):
         self,
         x: Sequences,
         hx: State | None = None,
-        lengths: Int[Array, " batch"] | None = None,
+        lengths: Int[Array, " batch"] | Sequence[int] | None = None,
         *,
         train: bool | None = None,
     ) -> tuple[Outputs, State]:
@@ -116,7 +116,7 @@ class LSTM(_Recurrent):
         self,
         x: Sequences,
         hx: tuple[State, State] | None = None,
-        lengths: Int[Array, " batch"] | None = None,
+        lengths: Int[Array, " batch"] | Sequence[int] | None = None,
         *,
         train: bool | None = None,
     ) -> tuple[Outputs, tuple[State, State]]:

@@ -4,6 +4,7 @@ Submodules have the names that they have in the lectures *PyTorch 深度学习�
 lectures 12 and 13), so their parameters have PyTorch's paths.
 """
 
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import jax.numpy as jnp
@@ -50,7 +51,7 @@ class RecurrentClassifier(nn.Module):
 
     @nn.compact
     def __call__(
-        self, x: Int[Array, "batch time"], lengths: Int[Array, " batch"]
+        self, x: Int[Array, "batch time"], lengths: Int[Array, " batch"] | Sequence[int]
     ) -> Float[Array, "batch classes"]:
         if x.ndim != 2:
             raise ValueError(f"symbols are needed as (batch, time), not {x.shape}")

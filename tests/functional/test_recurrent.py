@@ -284,6 +284,12 @@ def test_lengths_may_be_traced():
     jax.tree.map(assert_close, actual, run_lengths(LENGTHS))
 
 
+def test_lengths_may_be_a_list():
+    x, weights = problem()
+    run_lengths = lambda lengths: gru(x, weights, None, lengths, bidirectional=True)
+    assert_trees_match(run_lengths([3, 5, 1]), run_lengths(LENGTHS))
+
+
 @padded_and_packed
 @pytest.mark.parametrize("wrong", [0, -2, 6])
 def test_a_traced_length_out_of_range_gives_nan_and_is_found_by_checkify(wrong):
@@ -513,7 +519,9 @@ GOOD = RecurrentWeights(ones(2, 9), ones(3, 9), ones(9), ones(9))
         ),
         ({"input": ones(4, 2), "lengths": jnp.array([1])}, "input is one sequence"),
         ({"lengths": ones(5)}, "lengths have dtype float32"),
+        ({"lengths": [1.0] * 5}, "lengths have dtype float64"),
         ({"lengths": jnp.array([4])}, r"lengths \(1,\) do not fit 5 sequences"),
+        ({"lengths": [1, 2, 5, 4, 4]}, r"length 5 at .* outside of 1..4"),
         (
             {"lengths": jnp.array([1, 2, 5, 4, 4])},
             r"length 5 at .* outside of 1..4",
