@@ -285,7 +285,7 @@ CASES = {
         ("search",),
     ),
     "initialization": Case(
-        {"steps": 100},
+        {"steps": 200},
         {
             "normal, std 0.01: outputs": (0, 1e-15),
             "normal, std 0.01: gradients": (0, 1e-15),
