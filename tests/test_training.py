@@ -184,6 +184,7 @@ def optimised(monkeypatch):
     options: dict = {**compiler_options(), "xla_backend_optimization_level": 3}
     if "fusion_emitters" in os.environ["XLA_FLAGS"]:  # see conftest.py
         options["xla_cpu_use_fusion_emitters"] = True
+        options["xla_llvm_disable_expensive_passes"] = False
     monkeypatch.setattr(training, "compiler_options", lambda: options)
 
 

@@ -251,7 +251,9 @@ def _without_padding(x, lengths, batched: bool):
     if not batched:
         raise ValueError("lengths need a batch of sequences; the input is one sequence")
     steps, batch = x.shape[:2]
-    lengths = widened(lengths if hasattr(lengths, "dtype") else np.asarray(lengths))
+    if not hasattr(lengths, "dtype"):  # a list, of known values inside jit, too
+        lengths = np.asarray(lengths)
+    lengths = widened(lengths)
     right = check_lengths(lengths, steps, batch)
     lengths = jnp.where(right, lengths, steps)
     x = jnp.where(_running(x, lengths), x, 0)
