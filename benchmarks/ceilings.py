@@ -1,12 +1,14 @@
-"""What parts of a step take alone, where a goal is missed: no step can be faster.
+"""What parts of a step take alone, where a goal is missed: what is left to be saved.
 
 Each part is timed by itself, in a compiled loop, as jaxdl computes it, and in turns
 with jaxdl's steps and PyTorch's: a shared machine is not as fast half an hour later.
+Their share of a step is above 1 where parts that take one core each run at once in it.
 """
 
 import statistics
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import jax
@@ -18,13 +20,16 @@ from benchmarks import jaxdl_side, torch_side
 from benchmarks.cases import BY_NAME, Case
 from benchmarks.settings import PAUSE, Settings
 from benchmarks.timing import mean_seconds, ratio
+from jaxdl.functional import dropout
+from jaxdl.functional.recurrent_cells import gru_update
 from jaxdl.functional.recurrent_packed import loop_lanes
 from jaxdl.training import compiled, take
 
 WIDTH, GATES = 100, 300  # of the name classifier's GRU
 
 # How often a step has a part, and what times one.
-Parts = dict[str, Sequence[tuple[float, Callable[[], float]]]]
+Loops = Sequence[tuple[float, Callable[[], float]]]
+Parts = dict[str, Loops]
 
 
 def measure(settings: Settings) -> dict[str, dict[str, Any]]:
@@ -67,27 +72,24 @@ def beside_steps(case: Case, parts: Parts, turns: int) -> dict[str, Any]:
 
 def linear(case: Case) -> Parts:
     """Softmax regression, of one member or of many that see the same rows."""
-    images = jnp.asarray(case.draw()["image"]).reshape(case.examples, -1)
-    order = np.random.default_rng(0).permutation(case.examples)
-    order = jnp.asarray(order.reshape(-1, case.batch_size))
-    x, outputs = images[: case.batch_size], 10 * case.members
-    w, y = jnp.ones((x.shape[1], outputs)), jnp.ones((len(x), outputs))
-    rows = lambda images, order, i: take(images, order[i % len(order)])
+    pixels, outputs = case.draw()["image"][0].size, 10 * case.members
+    x = jnp.ones((case.batch_size, pixels))
+    w, y = jnp.ones((pixels, outputs)), jnp.ones((case.batch_size, outputs))
     # Turned around, as jaxdl.functional.products does it for a few outputs a member.
     of_weight = lambda x, y, i: y.T @ x
     return {
-        "rows taken from the data": [(1, per_step(rows, images, order))],
+        "rows taken from the data": rows_taken(case),
         "product": [(1, per_step(product, x, w))],
         "product for the weight's gradient": [(1, per_step(of_weight, x, y))],
     }
 
 
 def dense(case: Case) -> Parts:
-    """All products of a multilayer perceptron."""
-    data = case.draw()["image"][:1]
+    """All products of a multilayer perceptron, and what it drops out."""
     forward, of_input, of_weight = [], [], []
-    before = data.size
-    for i, width in enumerate(case.options["widths"]):
+    before = case.draw()["image"][0].size
+    widths, rates = case.options["widths"], case.options.get("dropout", ())
+    for i, width in enumerate(widths):
         x, y, w = map(
             jnp.ones,
             ((case.batch_size, before), (case.batch_size, width), (before, width)),
@@ -96,21 +98,44 @@ def dense(case: Case) -> Parts:
         of_input += [(1, per_step(input_gradient, y, w))] if i else []
         of_weight += [(1, per_step(weight_gradient, x, y))]
         before = width
-    return {
+    parts = {
+        "rows taken from the data": rows_taken(case),
         "products": forward,
         "products for the inputs' gradients": of_input,
         "products for the weights' gradients": of_weight,
     }
+    if rates:
+        parts["dropout"] = [
+            (1, per_step(partial(dropped, p), jnp.ones((case.batch_size, width))))
+            for width, p in zip(widths, rates, strict=False)
+        ]
+    return parts
+
+
+def rows_taken(case: Case) -> Loops:
+    images = jnp.asarray(case.draw()["image"]).reshape(case.examples, -1)
+    order = np.random.default_rng(0).permutation(case.examples)
+    order = jnp.asarray(order.reshape(-1, case.batch_size))
+    rows = lambda images, order, i: take(images, order[i % len(order)])
+    return [(1, per_step(rows, images, order))]
 
 
 def recurrent(case: Case) -> Parts:
-    """All products of a GRU of two layers and two directions, by lanes of its loops."""
+    """Products and gates of a GRU of two layers and two directions.
+
+    Its loops compute fewer and fewer lanes, as sequences end.
+    """
     lengths = case.draw()["length"].reshape(-1, case.batch_size)
     sizes, ordered = loop_lanes(case.batch_size), np.sort(lengths)[:, ::-1]
     ends = [*(ordered[:, lanes] for lanes in sizes[1:]), ordered[:, 0]]
     steps = np.diff([0 * ends[0], *ends], axis=0).mean(axis=1)
-    forward, backward = [], []
+    forward, backward, values, derivatives = [], [], [], []
     for lanes, many in zip(sizes, steps, strict=True):
+        state = jnp.ones((lanes, WIDTH))
+        of_gates = ((state,) * 3, (state,) * 3, state)
+        every = float(4 * many)  # layers and directions
+        values += [(every, per_step(update, *of_gates))]
+        derivatives += [(every, per_step(update_gradient, *of_gates))]
         for before in (WIDTH, 2 * WIDTH):  # of the first layer, and of the second
             for features in (before, WIDTH):  # x, and h
                 x, y = jnp.ones((lanes, features)), jnp.ones((lanes, GATES))
@@ -119,7 +144,12 @@ def recurrent(case: Case) -> Parts:
                 forward += [(both, per_step(product, x, w))]
                 backward += [(both, per_step(input_gradient, y, w))]
                 backward += [(both, per_step(weight_gradient, x, y))]
-    return {"products": forward, "products of the gradient": backward}
+    return {
+        "products": forward,
+        "products of the gradient": backward,
+        "gates": values,
+        "gates of the gradient": derivatives,
+    }
 
 
 PARTS: dict[str, Callable[[Case], Parts]] = {
@@ -143,6 +173,21 @@ def weight_gradient(x, y, i):
     return x.T @ y
 
 
+def dropped(p, x, i):
+    key = jax.random.fold_in(jax.random.key(0), i)
+    return dropout(x, p, train=True, key=key)
+
+
+def update(inputs, products, state, i):
+    return gru_update(inputs, products, (state,))[0]
+
+
+def update_gradient(*operands):
+    *operands, i = operands
+    value, of_update = jax.vjp(lambda *operands: update(*operands, i), *operands)
+    return of_update(value)
+
+
 def per_step(function: Callable[..., Any], *operands: Any) -> Callable[[], float]:
     """Returns what runs a compiled loop of 100 calls, and gives the seconds of one."""
 
@@ -151,7 +196,7 @@ def per_step(function: Callable[..., Any], *operands: Any) -> Callable[[], float
         def body(total, i):
             given, total = lax.optimization_barrier((operands, total))
             output = lax.optimization_barrier(function(*given, i))
-            return total + output.ravel()[0], None
+            return total + jax.tree.leaves(output)[0].ravel()[0], None
 
         return lax.scan(body, jnp.float32(0), jnp.arange(100))[0]
 

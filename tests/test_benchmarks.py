@@ -23,10 +23,11 @@ from benchmarks import (
     training,
 )
 from benchmarks.__main__ import main
-from benchmarks.cases import BY_NAME, CASES, folds_of, images
+from benchmarks.cases import BY_NAME, folds_of, images
 from benchmarks.pages import write_between
 from benchmarks.settings import Settings
 from tests.course_parity.cases import CASES as PARITY
+from tests.marks import slow, slow_if
 
 ROOT = Path(__file__).parents[1]
 QUICK = Settings(turns=2, fresh_turns=0, quick=True, torch_compile=False)
@@ -46,10 +47,7 @@ main(sys.argv[1:])
 
 @pytest.mark.parametrize(
     "name",
-    [
-        pytest.param(case.name, marks=[] if case.name in QUICKLY else pytest.mark.slow)
-        for case in CASES
-    ],
+    slow_if(lambda name: name not in QUICKLY, BY_NAME),
 )
 def test_the_sides_do_the_same_work(name):
     record = training.measure(BY_NAME[name], QUICK)
@@ -261,9 +259,10 @@ def test_parts_of_steps_are_computed_anew_in_each_step():
     assert large > 2 * 64 * 1024**2 / 1e13
 
 
-def test_parts_are_measured_beside_the_steps_of_both_sides():
-    case = BY_NAME["softmax"].quick()
-    found = ceilings.beside_steps(case, ceilings.linear(case), turns=1)
+@pytest.mark.parametrize("name", [slow("softmax"), slow("dropout"), "names"])
+def test_parts_are_measured_beside_the_steps_of_both_sides(name):
+    case = BY_NAME[name].quick()
+    found = ceilings.beside_steps(case, ceilings.PARTS[name](case), turns=1)
     best, share, now = (found[key]["median"] for key in ("at best", "share", "now"))
     assert best * share == pytest.approx(now)
     assert share * found["step"] == pytest.approx(sum(found["parts"].values()))

@@ -13,6 +13,7 @@ from tests.course_parity import results
 from tests.course_parity.cases import CASES, WITHOUT, descent
 from tests.course_parity.recording import DRIVERS, SWEEPS, record
 from tests.course_parity.torch_runs import Apart, apart, compare
+from tests.marks import slow_if
 
 STEPS = 20
 NEAR = 1e-11
@@ -22,10 +23,7 @@ TRAIN = {*DRIVERS, *SWEEPS, "make_train_step", "loop_steps", "ensemble"}
 
 @pytest.mark.parametrize(
     "lesson",
-    [
-        pytest.param(name, marks=pytest.mark.slow if case.slow else ())
-        for name, case in CASES.items()
-    ],
+    slow_if(lambda name: CASES[name].slow, CASES),
 )
 def test_first_steps_are_those_of_torch(lesson):
     for name, outcome in results.compared(lesson, limit=STEPS).items():

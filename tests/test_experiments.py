@@ -21,6 +21,7 @@ from experiments import hello_rnn
 from experiments._all import lessons
 from jaxdl import checkpoint
 from jaxdl.models.recurrent import CharCell, CharRNN
+from tests.marks import slow
 from tests.oracle import assert_same_bits, assert_trees_match, randomised
 
 SURNAMES = str(Path(__file__).with_name("surnames.csv"))  # Faker's, 30 a language
@@ -317,7 +318,7 @@ CASES = {
 
 def marked(name, *rest):
     """The parameters of a test of one lesson, slow if the lesson is."""
-    return pytest.param(name, *rest, marks=pytest.mark.slow if CASES[name].slow else ())
+    return slow(name, *rest) if CASES[name].slow else pytest.param(name, *rest)
 
 
 NAMES = [marked(name) for name in CASES]
@@ -450,7 +451,7 @@ def test_saved_parameters_are_the_trained_ones(results):
 
 @pytest.mark.parametrize(
     "name",
-    ["linear_regression_scratch", pytest.param("lenet", marks=pytest.mark.slow)],
+    ["linear_regression_scratch", slow("lenet")],
 )
 def test_a_seed_names_the_bits(name, tmp_path):
     """Run twice and once with another seed; every array is drawn or trained."""

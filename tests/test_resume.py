@@ -11,6 +11,7 @@ import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from jaxdl import checkpoint
+from tests.marks import slow
 from tests.oracle import assert_same_bits
 
 ROOT = Path(__file__).parents[1]
@@ -85,7 +86,7 @@ def check_kills(tmp_path, driver, kills):
 
 @pytest.mark.parametrize(
     ("driver", "kills"),
-    [("scan", 1), pytest.param("stream", 2, marks=pytest.mark.slow)],
+    [("scan", 1), slow("stream", 2)],
 )
 def test_a_killed_run_ends_with_the_same_bits(tmp_path, driver, kills):
     check_kills(tmp_path, driver, kills)

@@ -30,6 +30,7 @@ from jaxdl.training import (
     steps_per_epoch,
     take,
 )
+from tests.marks import slow
 from tests.oracle import EXACT, assert_same_bits, assert_trees_match, to_torch
 
 KEY = jax.random.key(7)
@@ -191,8 +192,8 @@ def optimised(monkeypatch):
 @pytest.mark.parametrize(
     "batch_size",
     [
-        pytest.param(22, marks=pytest.mark.slow),
-        pytest.param(11, marks=pytest.mark.slow),
+        slow(22),
+        slow(11),
         4,
         1,
     ],

@@ -21,6 +21,7 @@ from jaxdl.torch_weights.layouts import layouts
 from jaxdl.training import init_state, make_train_step
 from jaxdl.zoo.drawing import draw
 from jaxdl.zoo.weights import load
+from tests.marks import slow_if
 from tests.models import torch_densenet, torch_resnet
 from tests.oracle import assert_same_bits
 
@@ -38,15 +39,11 @@ PUBLISHED = {
     "densenet169": 14_149_480,
     "densenet201": 20_013_928,
 }
+LARGE = {"densenet161", "densenet169", "densenet201", "resnet152"}
+"""of the same blocks as others"""
 every_model = pytest.mark.parametrize(
     "name",
-    [
-        # Larger ones of the same blocks.
-        pytest.param(name, marks=pytest.mark.slow)
-        if name in ("densenet161", "densenet169", "densenet201", "resnet152")
-        else name
-        for name in PUBLISHED
-    ],
+    slow_if(lambda name: name in LARGE, PUBLISHED),
 )
 
 

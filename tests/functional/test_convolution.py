@@ -15,6 +15,7 @@ from jax.extend.core import ClosedJaxpr, Jaxpr
 
 from jaxdl.functional import conv1d, conv2d, conv3d, corr2d
 from jaxdl.functional.convolution_cpu import FEW_CHANNELS, GROUP_CHANNELS
+from tests.marks import slow
 from tests.oracle import assert_agrees, assert_close, random
 
 OURS = {1: conv1d, 2: conv2d, 3: conv3d}
@@ -283,7 +284,7 @@ def test_gradient_on_cpu_holds_only_plain_convolutions(monkeypatch, path):
 
 @pytest.mark.parametrize(
     "dtype",  # float16 takes the ways of bfloat16
-    [pytest.param(jnp.float16, marks=pytest.mark.slow), jnp.bfloat16, jnp.float32],
+    [slow(jnp.float16), jnp.bfloat16, jnp.float32],
 )
 @pytest.mark.parametrize("path", PATHS)
 def test_keeps_the_dtype_to_its_precision(dtype, path):

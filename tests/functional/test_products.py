@@ -6,6 +6,7 @@ import torch
 
 from jaxdl.functional import conv1d, conv2d, conv3d, linear, prelu, products
 from jaxdl.functional.products import FEW_OUTPUTS, matmul
+from tests.marks import slow
 from tests.oracle import assert_agrees, assert_trees_match, random
 
 SHAPES = [
@@ -54,7 +55,7 @@ def test_dense_layers_of_few_outputs_turn_their_gradient_around(outputs, turned)
     assert ["10x100" in line for line in barriers] == turned
 
 
-@pytest.mark.parametrize("members", [2, pytest.param(5, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("members", [2, slow(5)])
 @pytest.mark.parametrize("n", [1, 2, 3, 9])
 @pytest.mark.parametrize("sizes", [(2, 2), (3, 3), (4, 8), (9, 3)])
 def test_gradients_of_members_in_a_program_of_plain_jit(members, n, sizes, rng):

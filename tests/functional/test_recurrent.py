@@ -19,6 +19,7 @@ from jaxdl.functional import recurrent_packed
 from jaxdl.functional.recurrent import gru, lstm, rnn
 from jaxdl.functional.recurrent_cells import RecurrentWeights
 from jaxdl.sharding import make_mesh
+from tests.marks import slow, slow_if
 from tests.oracle import assert_agrees, assert_close, assert_trees_match, random
 
 HIDDEN = 3
@@ -31,7 +32,7 @@ def kinds(*ordinary, of=KINDS):
 
     All share their loops, of which the GRU's is the hardest; each compiles for seconds.
     """
-    return [k if k in ordinary else pytest.param(k, marks=pytest.mark.slow) for k in of]
+    return slow_if(lambda kind: kind not in ordinary, of)
 
 
 GATED = kinds("gru", of=["gru", "lstm"])
@@ -177,9 +178,9 @@ def test_two_layers_both_ways_in_any_order_of_lengths_equal_torch(kind):
     ("batch", "bias"),
     [
         (33, True),
-        pytest.param(75, False, marks=pytest.mark.slow),
+        slow(75, False),
         (301, False),
-        pytest.param(301, True, marks=pytest.mark.slow),
+        slow(301, True),
     ],
 )
 def test_many_sequences_equal_torch(batch, bias):
@@ -330,9 +331,7 @@ def test_vmap_equals_a_loop(kind):
 
 @padded_and_packed
 @pytest.mark.parametrize("padded", [False, True])
-@pytest.mark.parametrize(
-    "split", ["input", pytest.param("weights", marks=pytest.mark.slow)]
-)
+@pytest.mark.parametrize("split", ["input", slow("weights")])
 @pytest.mark.parametrize("kind", GATED)
 def test_inside_shard_map_what_is_split_may_be_either(kind, split, padded):
     """There JAX tells by type what differs among devices, were there one alone."""
@@ -395,9 +394,7 @@ def along(function):
 
 
 @padded_and_packed
-@pytest.mark.parametrize(
-    "outer", [jax.grad, pytest.param(along, marks=pytest.mark.slow)]
-)
+@pytest.mark.parametrize("outer", [jax.grad, slow(along)])
 @pytest.mark.parametrize("kind", GATED)
 def test_second_derivatives_are_those_of_one_loop(kind, outer):
     def norm(x, weights):

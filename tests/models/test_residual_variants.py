@@ -14,6 +14,7 @@ from jaxdl.models.residual_variants import (
     ShortcutBlock,
     VariantCNN,
 )
+from tests.marks import slow_if
 from tests.models import torch_images as torch_twins
 from tests.models.learning import accuracy_on_digits
 from tests.models.twins import (
@@ -126,11 +127,11 @@ def test_networks_match_torch(rng, x64, name):
 
 @pytest.mark.parametrize(
     "name",
-    [
-        pytest.param(name, marks=[] if name == "original" else pytest.mark.slow)
-        for name in BLOCKS
-        if name != "dropout_shortcut"  # whose masks differ
-    ],
+    # Masks of "dropout_shortcut" differ.
+    slow_if(
+        lambda name: name != "original",
+        [name for name in BLOCKS if name != "dropout_shortcut"],
+    ),
 )
 def test_training_matches_torch(rng, x64, name):
     data = classification(rng, (16, 16, 1), 3)

@@ -6,6 +6,7 @@ import pytest
 from jaxdl.functional import cross_entropy
 from jaxdl.models.resnet import BasicBlock, Bottleneck, ResNet, resnet18
 from jaxdl.training import compute_in
+from tests.marks import slow
 from tests.models import torch_resnet, twins
 from tests.models.twins import (
     assert_is_twin,
@@ -43,9 +44,7 @@ def test_outputs_gradients_and_statistics_match_torch(rng, x64, kind, train, sha
     assert_is_twin(model, net, variables, x, train=train)
 
 
-@pytest.mark.parametrize(
-    "kind", ["basic", pytest.param("bottleneck", marks=pytest.mark.slow)]
-)
+@pytest.mark.parametrize("kind", ["basic", slow("bottleneck")])
 def test_training_stays_beside_torch(rng, x64, kind):
     model, net = pair(kind, channels=1, classes=3)
     data = classification(rng, (9, 9, 1), 3)
