@@ -34,6 +34,9 @@ def read_ahead(
 
     Args:
         read: makes a pytree of NumPy arrays, and not None, out of a number.
+
+    Raises:
+        RuntimeError: the script is not guarded, in its workers.
     """
     grain = import_optional("grain", "reading ahead")
     flags = import_optional("absl.flags", "reading ahead").FLAGS
@@ -45,6 +48,12 @@ def read_ahead(
     reading = results.to_iter_dataset(ahead)
     if not workers:
         return iter(reading)
+    if getattr(multiprocessing.current_process(), "_inheriting", False):
+        # Python and Grain would say so in pages, of processes that start processes.
+        raise RuntimeError(
+            f"workers={workers} starts processes, which import this script and would"
+            " start others; put what it does under `if __name__ == '__main__':`"
+        )
     options = grain.MultiprocessingOptions(
         num_workers=min(workers, len(numbers)), per_worker_buffer_size=1
     )

@@ -181,7 +181,9 @@ def test_a_script_without_a_guard_ends(start):
     script = start(guard="")
     _, errors = script.communicate(timeout=120)
     assert script.returncode == 1
+    assert "workers=2 starts processes, which import this script" in errors
     assert "if __name__ == '__main__':" in errors
+    assert "Exception ignored" not in errors  # of processes that did not start
 
 
 @pytest.mark.slow
