@@ -31,6 +31,7 @@ from jaxdl.training import (
     Metrics,
     TrainState,
     TrainStep,
+    check_arrays,
     check_batch_size,
     check_named,
     check_shapes,
@@ -324,25 +325,10 @@ def _check_sets(
     if "train" in held_out:
         raise ValueError("held_out cannot hold a set named 'train'")
     if not isinstance(data, BatchStream):
-        _check_arrays({"data": data})
-    _check_arrays({"held_out": dict(held_out)})
+        check_arrays({"data": data}, "fit", "make_epoch")
+    check_arrays({"held_out": dict(held_out)}, "fit", "make_epoch")
     for examples in held_out.values():
         num_examples(examples)
-
-
-def _check_arrays(examples: PyTree) -> None:
-    for path, leaf in jax.tree.leaves_with_path(examples):
-        name = jax.tree_util.keystr(path, simple=True, separator="/")
-        if not isinstance(leaf, np.ndarray | jax.Array):
-            kind = type(leaf).__name__
-            raise ValueError(f"{name} is a {kind}: expected an array of NumPy or JAX")
-        if isinstance(leaf, jax.core.Tracer):
-            raise ValueError(
-                f"{name} is traced: fit looks at its numbers, so it cannot be part of a"
-                " sweep or a compiled function; make_epoch can"
-            )
-        if isinstance(leaf, np.ndarray) and leaf.dtype.kind in "OSU":
-            raise ValueError(f"{name} has dtype {leaf.dtype}: expected numbers")
 
 
 def _check_key(key: PRNGKeyArray) -> None:

@@ -522,6 +522,25 @@ def check_named(held_out: Any, data: PyTree) -> None:
         )
 
 
+def check_arrays(examples: PyTree, caller: str, instead: str) -> None:
+    """Raises ValueError unless all leaves are arrays of numbers that can be looked at.
+
+    The `caller` is named where one is traced, and what can be used `instead`.
+    """
+    for path, leaf in jax.tree.leaves_with_path(examples):
+        name = jax.tree_util.keystr(path, simple=True, separator="/")
+        if not isinstance(leaf, np.ndarray | jax.Array):
+            kind = type(leaf).__name__
+            raise ValueError(f"{name} is a {kind}: expected an array of NumPy or JAX")
+        if isinstance(leaf, jax.core.Tracer):
+            raise ValueError(
+                f"{name} is traced: {caller} looks at its numbers, so it cannot be part"
+                f" of a sweep or a compiled function; {instead} can"
+            )
+        if isinstance(leaf, np.ndarray) and leaf.dtype.kind in "OSU":
+            raise ValueError(f"{name} has dtype {leaf.dtype}: expected numbers")
+
+
 def steps_per_epoch(n: int, batch_size: int, drop_last: bool = False) -> int:
     """Returns how many batches `n` examples make."""
     return n // batch_size if drop_last else -(-n // batch_size)

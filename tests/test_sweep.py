@@ -10,7 +10,7 @@ import pytest
 import torch
 from jax import lax
 
-from jaxdl.data import Folds, k_folds
+from jaxdl.data import Folds, Stream, k_folds
 from jaxdl.functional import cross_entropy
 from jaxdl.metrics import accuracy
 from jaxdl.plots import WRONG, sweep_figure
@@ -40,6 +40,7 @@ from tests.oracle import EXACT, assert_same_bits, assert_trees_match
 
 KEY = jax.random.key(3)
 FEATURES, CLASSES = 5, 3
+STREAM = Stream({"x": np.ones((4, FEATURES))}, 2, remainder="drop")
 
 
 def examples(rng, n=22):
@@ -436,6 +437,13 @@ def test_static_settings_are_python_values_with_a_program_each(rng):
         ({"a": [1.0]}, {"held_out": {}}, "held_out names no set"),
         ({"a": [1.0]}, {"held_out": {"x": 1, "label": 2}}, "is one set of examples: n"),
         ({"a": [1.0]}, {"held_out": jnp.ones(2)}, "is one set of examples: name it"),
+        ({"a": [1.0]}, {"held_out": {"v": STREAM}}, "held_out/v is a Stream: expected"),
+        (
+            {"a": [1.0]},
+            {"data": STREAM},
+            "data is a Stream: expected an array",
+        ),
+        ({"a": [1.0]}, {"data": np.array(["x"])}, "data has dtype <U1: expected numb"),
         ({"a": [1.0]}, {"key": jnp.zeros(2, "uint32")}, "those of jax.random.key"),
         (
             {"a": [1.0]},
@@ -454,12 +462,13 @@ def test_searches_that_cannot_be(unchecked, rng, settings, options, words):
     state = init_state(jnp.ones((FEATURES, CLASSES)), optax.sgd(1))
     given = {
         "train": lambda settings, key, data: state,
+        "data": examples(rng),
         "held_out": {"test": examples(rng)},
         "key": KEY,
         "eval_step": eval_step,
     } | options
     with pytest.raises(ValueError, match=words):
-        search(settings=settings, data=examples(rng), **given)
+        search(settings=settings, **given)
 
 
 def test_a_setting_that_is_a_shape_has_to_be_static(rng):
@@ -534,6 +543,8 @@ def test_points_and_folds_go_into_one_table(rng, x64):
         (([[1], [2]], [[3], [22]]), "fold 1 holds out no example"),
         (([[22]], [[3]]), "fold 0 trains on no example"),
         (([[1, 2], [3, 4]], [[3], [4]]), "fold 1 trains on row 4, which it holds out"),
+        (k_folds(KEY, 18, 3), "folds end with row 17, but data has 22 examples"),
+        (k_folds(KEY, 17, 3, masked=True), "folds end with row 17, but data has 22"),
     ],
 )
 def test_folds_that_do_not_fit(rng, folds, words):

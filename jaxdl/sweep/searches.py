@@ -17,6 +17,7 @@ from jaxdl.sweep.train import Settings, Train, check_keys, is_finite, trained
 from jaxdl.training import (
     Metrics,
     TrainState,
+    check_arrays,
     check_named,
     compiled,
     make_evaluation,
@@ -68,11 +69,13 @@ def search(
     Raises:
       ValueError: settings that differ in length, have no values, or are neither static
         nor numbers that JAX's types hold; keys of another shape; no `held_out`, or one
-        that is a set without a name; or see `run_members`.
+        that is a set without a name; examples that are not arrays of numbers, as a
+        stream is not; or see `run_members`.
     """
     check_named(held_out, data)
     if not held_out:
         raise ValueError("held_out names no set of examples to measure on")
+    check_arrays({"data": data, "held_out": dict(held_out)}, "search", "run_members")
 
     def split(examples, _):
         data, held_out = examples
@@ -116,10 +119,11 @@ def cross_validate(
       all of the trained state.
 
     Raises:
-      ValueError: as in `search`; or `folds` has rows that `data` has not, rows that
-        stand for none elsewhere than at the end, a fold that trains on an example it
-        holds out, or one that trains on none or holds none out.
+      ValueError: as in `search`; or `folds` has rows that `data` has not or are of
+        fewer examples, rows that stand for none elsewhere than at the end, a fold that
+        trains on an example it holds out, or one that trains on none or holds none out.
     """
+    check_arrays({"data": data}, "cross_validate", "run_members")
     n = num_examples(data)
     train_rows = _checked_rows(folds, n)
 
@@ -238,4 +242,7 @@ def _checked_rows(folds: Folds, n: int) -> np.ndarray:
             raise ValueError(
                 f"fold {fold} trains on row {common[0]}, which it holds out"
             )
+    last = max(rows[rows < n].max() for rows in (train, validation))
+    if last < n - len(train):  # k folds of n leave out fewer than k
+        raise ValueError(f"folds end with row {last}, but data has {n} examples")
     return train[:, (train < n).all(axis=0)]
