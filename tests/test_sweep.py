@@ -13,6 +13,7 @@ from jax import lax
 from jaxdl.data import Folds, Stream, k_folds
 from jaxdl.functional import cross_entropy
 from jaxdl.metrics import accuracy
+from jaxdl.models.mlp import MLP
 from jaxdl.plots import WRONG, sweep_figure
 from jaxdl.sweep import (
     Sweep,
@@ -392,6 +393,46 @@ def test_all_points_are_one_program(rng):
     rates = {"learning_rate": np.linspace(0.1, 0.5, 6)}
     search(counted, rates, data, held_out, KEY, eval_step=eval_step, how="map")
     assert len(calls) <= 2  # times traced
+
+
+def test_probabilities_and_smoothing_are_numbers_of_one_program(rng, x64):
+    traced = []
+
+    def train(settings, key, data):
+        traced.append(1)
+        model = MLP((8, CLASSES), dropout=settings["dropout"])
+        smoothing = settings["smoothing"]
+
+        def loss_fn(params, model_state, batch, key):
+            rngs = {"dropout": key}
+            logits = model.apply({"params": params}, batch["x"], train=True, rngs=rngs)
+            labels = batch["label"]
+            loss = cross_entropy(logits, labels, label_smoothing=smoothing)
+            return loss, (model_state, {})
+
+        params = model.init(key, data["x"], train=False)["params"]
+        optimizer = optax.sgd(0.5)
+        steps = scan_steps(make_train_step(loss_fn, optimizer))
+        batches = jnp.arange(16).reshape(2, 8)
+        return steps(init_state(params, optimizer), data, batches, key)[0]
+
+    def eval_fn(params, model_state, batch):
+        model = MLP((8, CLASSES), dropout=0.0)
+        logits = model.apply({"params": params}, batch["x"], train=False)
+        return {"loss": cross_entropy(logits, batch["label"], reduction="none")}
+
+    data = examples(rng)
+    settings = grid(dropout=[0.0, 0.2, 0.7], smoothing=[0.0, 0.1])
+    step = make_eval_step(eval_fn)
+    sweep = search(train, settings, data, {"train": data}, KEY, eval_step=step)
+    assert len(traced) <= 2
+    losses = sweep.metrics["train/loss"][:, 0]
+    assert len(set(losses)) == 6
+    for i, loss in enumerate(losses):
+        point = {name: float(values[i]) for name, values in settings.items()}
+        state = train(point, KEY, data)  # of Python's numbers
+        expected = make_evaluation(step, 256)(state, data)["loss"]
+        np.testing.assert_allclose(loss, expected, **EXACT)
 
 
 def test_static_settings_are_python_values_with_a_program_each(rng):

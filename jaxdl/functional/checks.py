@@ -1,11 +1,17 @@
 """What operations check of the arrays they are given."""
 
+from collections.abc import Callable
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
-from jaxtyping import Array, Bool, Integer, Num
+from jaxtyping import Array, Bool, Float, Integer, Num
+
+Number = float | int | Float[Array, ""]
+"""a number that a user chooses, or one that is traced, as in a sweep"""
 
 try:  # JAX has no public way to let checkify look into a primitive
     from jax._src import checkify
@@ -39,8 +45,7 @@ def check_indices(
 
     Raises as `check_values`.
     """
-    is_traced = isinstance(indices, jax.core.Tracer)
-    indices = widened(indices) if is_traced else np.asarray(indices)
+    indices = widened(indices) if is_traced(indices) else np.asarray(indices)
     within = (indices >= 0) & (indices < size)
     if ignore_index is not None:
         within |= indices == ignore_index
@@ -61,7 +66,7 @@ def check_values(
     """
     if not values.size:
         return within
-    if isinstance(within, jax.core.Tracer):
+    if is_traced(within):
         message = name + " {value} lies outside of " + limits
         code = next_code() if next_code else 0
         return _checked.bind(within, values, message=message, code=code)
@@ -69,6 +74,35 @@ def check_values(
         where = tuple(int(i) for i in np.argwhere(~within)[0])
         raise ValueError(f"{name} {values[where]} at {where} lies outside of {limits}")
     return within
+
+
+def check_setting(
+    name: str, value: Number, within: Callable[[Any], Any], limits: str
+) -> Number:
+    """Returns a number that a user chose, which has to lie within its limits.
+
+    A traced one, as in a sweep, is NaN otherwise, and `checkify` reports it.
+
+    Raises:
+      ValueError: `within(value)` is false.
+    """
+    if is_traced(value):
+        value = jnp.asarray(value)
+        right = check_values(name, value, within(value), limits)
+        return jnp.where(right, value, jnp.nan)
+    if not within(value):
+        raise ValueError(f"{name}={value} is not within {limits}")
+    return value
+
+
+def check_share(name: str, value: Number) -> Number:
+    """Returns a number that has to lie within [0, 1], as `check_setting`."""
+    return check_setting(name, value, lambda p: (p >= 0) & (p <= 1), "[0, 1]")
+
+
+def is_traced(value: Any) -> bool:
+    """Whether a value is known to the compiled program only, when it runs."""
+    return isinstance(value, jax.core.Tracer)
 
 
 # `within`, unchanged. A `checkify.debug_check` by itself is an effect, and whatever has

@@ -4,12 +4,12 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from jaxdl.functional.checks import check_floating
+from jaxdl.functional.checks import Number, check_floating, check_share, is_traced
 
 
 def dropout(
     input: Float[Array, "*shape"],
-    p: float = 0.5,
+    p: Number = 0.5,
     *,
     train: bool,
     key: PRNGKeyArray | None,
@@ -23,18 +23,29 @@ def dropout(
 
     Raises:
       ValueError: `p` lies outside of [0, 1], `input` is not floating, or there is no
-        key where one is needed.
+        key where one is needed. A traced p, as in a sweep, can only be looked at by the
+        program: outside of [0, 1] it gives NaN.
 
     >>> dropout(jnp.ones(6), 0.5, train=True, key=jax.random.key(1))
     Array([2., 0., 2., 2., 0., 0.], dtype=float32)
     """
-    if not 0 <= p <= 1:
-        raise ValueError(f"p={p} is not within [0, 1]")
+    p = check_share("p", p)
     check_floating(input=input)
-    if not train or p == 0:
+    if not (train and drops(p)):
         return input
     if key is None:
         raise ValueError(f"dropout with train=True and p={p} needs a key")
     kept = jax.random.bernoulli(key, 1 - p, input.shape)
-    scale = 1 / (1 - p) if p < 1 else 0.0
-    return input * jnp.where(kept, scale, 0.0).astype(input.dtype)
+    scale = _scale(p)
+    return input * jnp.where(kept, scale, 0 * scale).astype(input.dtype)
+
+
+def _scale(p):
+    if is_traced(p):
+        return jnp.where(p == 1, 0, 1 / (1 - p))
+    return 1 / (1 - p) if p < 1 else 0.0
+
+
+def drops(p: Number) -> bool:
+    """Whether dropout of probability `p` may drop: it is not known to be 0."""
+    return is_traced(p) or bool(p != 0)

@@ -6,13 +6,19 @@ PyTorch's losses of numbers take `weight`, reduce by hand: with
 `jnp.sum(weight * losses) / jnp.sum(weight)`.
 """
 
-import math
-
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Integer
 
-from jaxdl.functional.checks import check_floating, check_indices, widened
+from jaxdl.functional.checks import (
+    Number,
+    check_floating,
+    check_indices,
+    check_setting,
+    check_share,
+    is_traced,
+    widened,
+)
 from jaxdl.functional.reductions import Reduction, check_pair, reduce_losses
 
 
@@ -56,30 +62,32 @@ def smooth_l1_loss(
     input: Float[Array, "*shape"],
     target: Float[Array, "*shape"],
     reduction: Reduction = "mean",
-    beta: float = 1.0,
+    beta: Number = 1.0,
 ) -> Float[Array, "..."]:
     """|e| - β/2 for errors e beyond `beta`, e²/2β within: `huber_loss` / β.
 
     With `beta=0` it is `l1_loss` (Girshick, "Fast R-CNN", 2015, §2.3, where β = 1).
 
     Raises:
-      ValueError: `beta` is negative, shapes differ, or a dtype is not floating.
+      ValueError: `beta` is negative, shapes differ, or a dtype is not floating. A
+        traced `beta` that is negative gives NaN.
 
     >>> smooth_l1_loss(jnp.array([0.0, 0.0]), jnp.array([1.0, 4.0]), "none")
     Array([0.5, 3.5], dtype=float32)
     """
-    if beta < 0:
-        raise ValueError(f"beta={beta} is negative")
-    if beta == 0:
-        return l1_loss(input, target, reduction)
-    return huber_loss(input, target, reduction, delta=beta) / beta
+    check_pair(input, target)
+    beta = check_setting("beta", beta, lambda beta: beta >= 0, "[0, inf]")
+    beta = _like(input, beta)
+    near, small, large = _parted(input - target, beta)
+    curved = small**2 / 2 / jnp.where(beta == 0, 1, beta)
+    return reduce_losses(jnp.where(near, curved, jnp.abs(large) - beta / 2), reduction)
 
 
 def huber_loss(
     input: Float[Array, "*shape"],
     target: Float[Array, "*shape"],
     reduction: Reduction = "mean",
-    delta: float = 1.0,
+    delta: Number = 1.0,
 ) -> Float[Array, "..."]:
     """e²/2 for errors e up to `delta`, beyond it the line δ (|e| - δ/2) that goes on.
 
@@ -87,21 +95,33 @@ def huber_loss(
     Parameter", 1964).
 
     Raises:
-      ValueError: `delta` is not above 0, shapes differ, or a dtype is not floating.
+      ValueError: `delta` is not above 0, shapes differ, or a dtype is not floating. A
+        traced `delta` that is not above 0 gives NaN.
 
     >>> huber_loss(jnp.array([0.0, 0.0]), jnp.array([1.0, 4.0]), "none", delta=2.0)
     Array([0.5, 6. ], dtype=float32)
     """
-    if delta <= 0:
-        raise ValueError(f"delta={delta} is not above 0")
     check_pair(input, target)
-    error = input - target
-    near = ~(jnp.abs(error) > delta)  # NaN among them, which has a gradient of NaN
-    # Zeroed before it is squared: the gradient of an unused inf² would be 0 · inf.
-    losses = jnp.where(near, error, 0) ** 2 / 2
-    if delta < math.inf:
-        losses = jnp.where(near, losses, delta * (jnp.abs(error) - delta / 2))
-    return reduce_losses(losses, reduction)
+    delta = check_setting("delta", delta, lambda delta: delta > 0, "(0, inf]")
+    delta = _like(input, delta)
+    near, small, large = _parted(input - target, delta)
+    line = delta * (jnp.abs(large) - delta / 2)
+    return reduce_losses(jnp.where(near, small**2 / 2, line), reduction)
+
+
+def _parted(error, width):
+    """Returns which errors are up to a width, those alone, and the others alone.
+
+    With zeros between: the gradient of an inf² that is not used would be 0 · inf.
+    """
+    # Errors of NaN are near, which has a gradient of NaN; of a width of NaN none is.
+    near = ~(jnp.abs(error) > width) & (width == width)
+    return near, jnp.where(near, error, 0), jnp.where(near, 0, error)
+
+
+def _like(input, number):
+    """Returns a number such that the input's type is kept: if traced, of that type."""
+    return number.astype(input.dtype) if is_traced(number) else number
 
 
 def nll_loss(
@@ -139,7 +159,7 @@ def cross_entropy(
     weight: Float[Array, " classes"] | None = None,
     ignore_index: int | None = -100,
     reduction: Reduction = "mean",
-    label_smoothing: float = 0.0,
+    label_smoothing: Number = 0.0,
 ) -> Float[Array, "..."]:
     """Negative log-likelihood of `target` under softmax(input), in nats.
 
@@ -159,14 +179,15 @@ def cross_entropy(
       ValueError: shapes or types do not fit, `label_smoothing` lies outside of [0, 1],
         an `ignore_index` from 0 on is given with probabilities, or a label lies outside
         of 0..classes-1 without being `ignore_index`. Labels can only be looked at
-        outside of jit; inside, such a label makes loss and gradient NaN.
+        outside of jit; inside, such a label makes loss and gradient NaN, as does a
+        traced `label_smoothing` out of range.
 
     >>> cross_entropy(jnp.array([[0.0, 0.0], [1e3, 0.0]]), jnp.array([0, 0]))
     Array(0.3465736, dtype=float32)
     """
-    if not 0 <= label_smoothing <= 1:
-        raise ValueError(f"label_smoothing={label_smoothing} is not within [0, 1]")
     _check_classes(input, weight)
+    label_smoothing = _like(input, check_share("label_smoothing", label_smoothing))
+    smooths = is_traced(label_smoothing) or label_smoothing != 0
     log_p = jax.nn.log_softmax(input, axis=-1)
     log_p = log_p if weight is None else weight * log_p
     if target.shape == input.shape:
@@ -178,17 +199,19 @@ def cross_entropy(
             )
         # Not a mean of two losses: the one of a class with logit -inf, of which the
         # target has nothing, is NaN.
-        if label_smoothing > 0:
+        if smooths:
             uniform = 1 / input.shape[-1]
             target = (1 - label_smoothing) * target + label_smoothing * uniform
         return reduce_losses(-jnp.sum(target * log_p, axis=-1), reduction)
     _check_labels(input, target)
 
     def smoothed(losses):
-        if label_smoothing == 0:  # 0 times the loss of a class with logit -inf is NaN
+        if not smooths:
             return losses
         uniform = -log_p.mean(axis=-1)
-        return (1 - label_smoothing) * losses + label_smoothing * uniform
+        mixed = (1 - label_smoothing) * losses + label_smoothing * uniform
+        # 0 times the loss of a class with logit -inf is NaN.
+        return jnp.where(label_smoothing == 0, losses, mixed)
 
     return _reduce_labelled(smoothed, log_p, target, weight, ignore_index, reduction)
 

@@ -13,8 +13,9 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
-from jaxdl.functional.checks import widened
+from jaxdl.functional.checks import Number, check_share, widened
 from jaxdl.functional.dropout import dropout as drop
+from jaxdl.functional.dropout import drops
 from jaxdl.functional.packing import check_lengths
 from jaxdl.functional.recurrent_cells import (
     GATES,
@@ -44,7 +45,7 @@ def rnn(
     nonlinearity: Literal["tanh", "relu"] = "tanh",
     *,
     batch_first: bool = False,
-    dropout: float | int = 0.0,
+    dropout: Number = 0.0,
     bidirectional: bool = False,
     train: bool | None = None,
     key: PRNGKeyArray | None = None,
@@ -73,7 +74,7 @@ def gru(
     lengths: Int[Array, " batch"] | Sequence[int] | None = None,
     *,
     batch_first: bool = False,
-    dropout: float | int = 0.0,
+    dropout: Number = 0.0,
     bidirectional: bool = False,
     train: bool | None = None,
     key: PRNGKeyArray | None = None,
@@ -122,7 +123,7 @@ def lstm(
     lengths: Int[Array, " batch"] | Sequence[int] | None = None,
     *,
     batch_first: bool = False,
-    dropout: float | int = 0.0,
+    dropout: Number = 0.0,
     bidirectional: bool = False,
     train: bool | None = None,
     key: PRNGKeyArray | None = None,
@@ -262,9 +263,8 @@ def _without_padding(x, lengths, batched: bool):
 
 def _dropout(p, train, key):
     """Returns the function that drops out before a layer."""
-    if not 0 <= p <= 1:
-        raise ValueError(f"dropout={p} is not within [0, 1]")
-    if p == 0:
+    p = check_share("dropout", p)
+    if not drops(p):
         return lambda x, layer: x
     if train is None:
         raise ValueError(f"dropout={p} needs train=True or train=False")

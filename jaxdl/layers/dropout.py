@@ -5,7 +5,8 @@ from dataclasses import KW_ONLY
 from flax import linen as nn
 from jaxtyping import Array, Float
 
-from jaxdl.functional.dropout import dropout
+from jaxdl.functional.checks import Number
+from jaxdl.functional.dropout import dropout, drops
 
 
 class Dropout(nn.Module):
@@ -18,12 +19,12 @@ class Dropout(nn.Module):
       ValueError: as `jaxdl.functional.dropout`.
     """
 
-    p: float = 0.5
+    p: Number = 0.5
     _: KW_ONLY  # of what Flax adds
 
     @nn.compact
     def __call__(
         self, x: Float[Array, "*shape"], *, train: bool
     ) -> Float[Array, "*shape"]:
-        key = self.make_rng("dropout") if train and self.p > 0 else None
+        key = self.make_rng("dropout") if train and drops(self.p) else None
         return dropout(x, self.p, train=train, key=key)

@@ -18,6 +18,8 @@ from jaxtyping import Array, Float, Int
 
 from jaxdl.functional import recurrent as F
 from jaxdl.functional import recurrent_cells as cells
+from jaxdl.functional.checks import Number
+from jaxdl.functional.dropout import drops
 from jaxdl.functional.recurrent import Outputs, Sequences, State
 from jaxdl.functional.recurrent_cells import RecurrentWeights
 from jaxdl.initializers import fan_in_uniform
@@ -32,7 +34,7 @@ class _Recurrent(nn.Module):
     num_layers: int = 1
     use_bias: bool = True
     batch_first: bool = False
-    dropout: float = 0.0
+    dropout: Number = 0.0
     bidirectional: bool = False
 
     def _run(self, function: Callable[..., Any], gates: int, x, hx, lengths, train):
@@ -44,7 +46,6 @@ class _Recurrent(nn.Module):
                 weights.append(_weights(self, features, gates, suffix))
             features = (1 + self.bidirectional) * self.hidden_size
         x, hx, weights = _promote(x, hx, weights)
-        drops = train and self.dropout > 0
         return function(
             x,
             weights,
@@ -54,7 +55,7 @@ class _Recurrent(nn.Module):
             dropout=self.dropout,
             bidirectional=self.bidirectional,
             train=train,
-            key=self.make_rng("dropout") if drops else None,
+            key=self.make_rng("dropout") if train and drops(self.dropout) else None,
         )
 
 

@@ -9,6 +9,7 @@ from flax import linen as nn
 from jaxtyping import Array, Float
 
 from jaxdl.functional import relu
+from jaxdl.functional.checks import Number
 from jaxdl.layers import Dropout, Linear, Sequential
 from jaxdl.models.inputs import flatten
 
@@ -42,7 +43,7 @@ class MLP(nn.Module):
 
     widths: Sequence[int]
     activation: Activation = relu
-    dropout: float | Sequence[float] | None = None
+    dropout: Number | Sequence[Number] | None = None
     last_activation: Activation | None = None
     names: Sequence[str] | None = None
 
@@ -76,11 +77,11 @@ class MLP(nn.Module):
             )
         return self.names
 
-    def _probabilities(self) -> Sequence[float] | None:
+    def _probabilities(self) -> Sequence[Number] | None:
         hidden = len(self.widths) - 1
         if self.dropout is None:
             return None
-        if isinstance(self.dropout, float | int):
+        if not isinstance(self.dropout, Sequence):
             return [self.dropout] * hidden
         if len(self.dropout) != hidden:
             raise ValueError(

@@ -8,9 +8,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import torch
+from jax.experimental import checkify
 
 from jaxdl.functional.dropout import dropout
-from tests.oracle import assert_agrees, assert_close, random
+from tests.oracle import assert_agrees, assert_close, assert_trees_match, random
 
 KEY = jax.random.key(0)
 
@@ -105,6 +106,44 @@ def test_vmap_over_keys_equals_a_loop():
     mapped = jax.jit(jax.vmap(lambda x, key: dropout(x, train=True, key=key)))(x, keys)
     looped = [dropout(a, train=True, key=key) for a, key in zip(x, keys, strict=True)]
     assert_close(mapped, jnp.stack(looped))
+
+
+@pytest.mark.parametrize("p", [0.0, 0.3, 0.5, 1.0])
+def test_a_traced_probability_is_as_good_as_a_number(x64, p):
+    def value_and_gradient(p):
+        value, pullback = jax.vjp(
+            lambda x: dropout(x, p, train=True, key=KEY), jnp.asarray(random(50, 0))
+        )
+        return value, *pullback(jnp.ones(50))
+
+    traced = jax.jit(value_and_gradient)(p)
+    assert_trees_match(traced, value_and_gradient(p), rtol=0, atol=0)
+
+
+def test_under_vmap_a_higher_probability_drops_more_of_the_same(x64):
+    drop = lambda p: dropout(jnp.ones(500), p, train=True, key=KEY)
+    dropped = jax.vmap(drop)(jnp.array([0.0, 0.1, 0.5, 1.0])) == 0
+    assert (dropped[:-1] <= dropped[1:]).all()
+    none, some, half, every = dropped.sum(axis=1)
+    assert (none, every) == (0, 500)
+    assert 20 < some < 80
+    assert 200 < half < 300
+
+
+@pytest.mark.parametrize("p", [-0.5, 1.5])
+def test_a_traced_probability_out_of_range_is_nan_and_reported(p):
+    drop = jax.jit(lambda p: dropout(jnp.ones(9), p, train=True, key=KEY))
+    assert np.isnan(drop(p)).all()
+    error, _ = checkify.checkify(drop)(p)
+    with pytest.raises(checkify.JaxRuntimeError, match=rf"p {p} lies outside"):
+        error.throw()
+
+
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16, jnp.float16])
+def test_a_traced_probability_keeps_the_type(dtype):
+    drop = jax.jit(lambda p: dropout(jnp.ones(64, dtype), p, train=True, key=KEY))
+    assert drop(0.25).dtype == dtype
+    assert set(np.asarray(drop(0.25), float)) == {0, float(jnp.asarray(4 / 3, dtype))}
 
 
 @pytest.mark.parametrize("p", [-0.1, 1.5, float("nan")])

@@ -19,7 +19,13 @@ from jaxdl.functional.losses import (
     nll_loss,
     smooth_l1_loss,
 )
-from tests.oracle import EXACT, assert_agrees, assert_close, random
+from tests.oracle import (
+    EXACT,
+    assert_agrees,
+    assert_close,
+    assert_trees_match,
+    random,
+)
 
 F = torch.nn.functional
 REDUCTIONS = ["none", "mean", "sum"]
@@ -86,6 +92,58 @@ def test_no_numbers(loss, reduction):
     assert_like_torch(loss, np.zeros((0, 2)), np.zeros((0, 2)), reduction=reduction)
 
 
+@each_setting
+@pytest.mark.parametrize("width", [0.0, 0.5, np.inf])
+def test_a_traced_setting_is_as_good_as_a_number(loss, arguments, width):
+    """Also where errors are 0 or infinite, of which none may make another NaN."""
+    if not arguments or (loss is huber_loss and width == 0):
+        pytest.skip("there is no such setting")
+    [name] = arguments
+    errors = jnp.array([0, 0.5, -0.3, 2, -1e200, np.inf, np.nan])
+
+    def losses_and_gradient(width):
+        losses = lambda x: loss(x, jnp.zeros(7), "none", **{name: width})
+        values, pullback = jax.vjp(losses, errors)
+        return values, *pullback(jnp.ones(7))
+
+    assert_trees_match(
+        jax.jit(losses_and_gradient)(width), losses_and_gradient(width), rtol=0, atol=0
+    )
+
+
+@pytest.mark.parametrize(
+    ("loss", "name", "wrong", "limits"),
+    [
+        (huber_loss, "delta", 0.0, r"\(0, inf\]"),
+        (smooth_l1_loss, "beta", -1.0, r"\[0, inf\]"),
+        (cross_entropy, "label_smoothing", 1.5, r"\[0, 1\]"),
+    ],
+)
+def test_a_traced_setting_out_of_range_is_nan_and_reported(loss, name, wrong, limits):
+    target = jnp.array([1]) if loss is cross_entropy else jnp.ones((1, 3))
+    of_setting = jax.jit(lambda value: loss(jnp.ones((1, 3)), target, **{name: value}))
+    assert np.isfinite(of_setting(1.0))
+    assert np.isnan(of_setting(wrong))
+    error, _ = checkify.checkify(of_setting)(wrong)
+    words = f"{name} {wrong} lies outside of {limits}"
+    with pytest.raises(checkify.JaxRuntimeError, match=words):
+        error.throw()
+
+
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
+def test_traced_settings_keep_dtypes(dtype):
+    x, width = jnp.ones((2, 3), dtype), jnp.float64(0.5)
+    losses = jax.jit(
+        lambda width: (
+            huber_loss(x, 2 * x, delta=width),
+            smooth_l1_loss(x, 2 * x, beta=width),
+            cross_entropy(x, jnp.array([0, 1]), label_smoothing=width),
+            cross_entropy(x, x / 3, label_smoothing=width),
+        )
+    )(width)
+    assert {loss.dtype for loss in losses} == {jnp.dtype(dtype)}
+
+
 def test_small_errors_keep_their_digits_beside_a_large_delta():
     error = jnp.float32(1e-6)
     gradient = jax.grad(huber_loss)(error, jnp.float32(0), delta=100.0)
@@ -126,9 +184,9 @@ def test_losses_of_numbers_refuse_integers(unchecked, loss, wrong):
 @pytest.mark.parametrize(
     ("loss", "arguments", "message"),
     [
-        (huber_loss, {"delta": 0.0}, "delta=0.0 is not above 0"),
-        (huber_loss, {"delta": -1.0}, "delta=-1.0 is not above 0"),
-        (smooth_l1_loss, {"beta": -1.0}, "beta=-1.0 is negative"),
+        (huber_loss, {"delta": 0.0}, r"delta=0.0 is not within \(0, inf\]"),
+        (huber_loss, {"delta": -1.0}, r"delta=-1.0 is not within \(0, inf\]"),
+        (smooth_l1_loss, {"beta": -1.0}, r"beta=-1.0 is not within \[0, inf\]"),
     ],
 )
 def test_impossible_settings(loss, arguments, message):
@@ -390,6 +448,24 @@ def test_labelled_losses_under_vmap(rng, loss):
     labels = jnp.asarray(rng.integers(3, size=(4, 5)))
     looped = jnp.stack([loss(*pair) for pair in zip(inputs, labels, strict=True)])
     assert_close(jax.jit(jax.vmap(loss))(inputs, labels), looped)
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1, 1.0])
+@pytest.mark.parametrize("probabilities", [False, True])
+def test_traced_label_smoothing_is_as_good_as_a_number(rng, smoothing, probabilities):
+    """Also where a class that the target rules out has no finite loss."""
+    x = jnp.asarray(rng.normal(size=(4, 3)))
+    x = x if smoothing else x.at[:, 2].set(-jnp.inf)
+    labels = jnp.array([0, 1, 1, -100])
+    target = jnp.eye(3)[labels.clip(0)] if probabilities else labels
+
+    def loss_and_gradient(smoothing):
+        loss = lambda x: cross_entropy(x, target, label_smoothing=smoothing)
+        return jax.value_and_grad(loss)(x)
+
+    assert_trees_match(
+        jax.jit(loss_and_gradient)(smoothing), loss_and_gradient(smoothing), **EXACT
+    )
 
 
 @pytest.mark.parametrize("smoothing", [-0.1, 1.5])
