@@ -136,6 +136,16 @@ def test_dropout_acts_in_training_only_and_follows_its_key():
     assert (run(0) != run(1)).any()
 
 
+def test_a_traced_probability_of_dropout_is_as_good_as_a_number():
+    x = jnp.ones((4, 3, 2))
+    variables = {"params": initial(GRU(3, num_layers=2), x)}
+    run = lambda p: GRU(3, num_layers=2, dropout=p).apply(
+        variables, x, train=True, rngs={"dropout": jax.random.key(0)}
+    )[0]
+    np.testing.assert_allclose(jax.jit(run)(0.3), run(0.3), rtol=1e-6)
+    assert (run(0.3) != run(0.0)).any()
+
+
 def test_training_without_dropout_needs_no_key():
     x = jnp.ones((4, 3, 2))
     variables = {"params": initial(GRU(3), x)}
