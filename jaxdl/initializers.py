@@ -21,6 +21,8 @@ from jax.scipy.special import ndtr, ndtri
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float, PRNGKeyArray
 
+from jaxdl.functional.checks import Number, check_setting, is_traced
+
 Initializer = Callable[..., Array]
 Mode = Literal["fan_in", "fan_out"]
 
@@ -30,7 +32,7 @@ FARTHEST = 12
 """standard deviations from the mean up to which float32 has probabilities"""
 
 
-def uniform(a: float | int = 0.0, b: float | int = 1.0) -> Initializer:
+def uniform(a: Number = 0.0, b: Number = 1.0) -> Initializer:
     """Draws from U(a, b).
 
     Raises:
@@ -39,22 +41,21 @@ def uniform(a: float | int = 0.0, b: float | int = 1.0) -> Initializer:
     >>> bool(abs(uniform(-2, 2)(jax.random.key(0), (100,))).max() <= 2)
     True
     """
-    if not a <= b:
+    if not (is_traced(a) or is_traced(b) or a <= b):
         raise ValueError(f"a={a} exceeds b={b}")
     return _each(lambda key, shape, dtype: jax.random.uniform(key, shape, dtype, a, b))
 
 
-def normal(mean: float | int = 0.0, std: float | int = 1.0) -> Initializer:
+def normal(mean: Number = 0.0, std: Number = 1.0) -> Initializer:
     """Draws from N(mean, std²).
 
     Raises:
-      ValueError: std < 0.
+      ValueError: std < 0. A traced one, as in a sweep, gives NaN.
 
     >>> normal(std=0.01)(jax.random.key(0), (3, 2), jnp.bfloat16).dtype
     dtype(bfloat16)
     """
-    if not std >= 0:
-        raise ValueError(f"std={std} is below 0")
+    std = check_setting("std", std, lambda std: std >= 0, "[0, inf]")
     return _each(
         lambda key, shape, dtype: mean + std * jax.random.normal(key, shape, dtype)
     )
@@ -107,7 +108,7 @@ def _draw_tail(key, shape, dtype, low: float, high: float):
     return (-z if low > 0 else z).astype(dtype)
 
 
-def constant(val: float | int) -> Initializer:
+def constant(val: Number) -> Initializer:
     """Fills with `val`.
 
     >>> constant(42)(jax.random.key(0), (2,))
@@ -116,7 +117,7 @@ def constant(val: float | int) -> Initializer:
     return lambda key, shape, dtype=jnp.float32: jnp.full(shape, val, dtype)
 
 
-def xavier_uniform(gain: float | int = 1.0) -> Initializer:
+def xavier_uniform(gain: Number = 1.0) -> Initializer:
     """Draws from U(±gain √(6 / (fan_in + fan_out))).
 
     Source: Glorot and Bengio, "Understanding the difficulty of training deep
@@ -129,7 +130,7 @@ def xavier_uniform(gain: float | int = 1.0) -> Initializer:
     return partial(_scaled, _centred_uniform, lambda shape: _xavier_std(gain, shape))
 
 
-def xavier_normal(gain: float | int = 1.0) -> Initializer:
+def xavier_normal(gain: Number = 1.0) -> Initializer:
     """Draws from N(0, gain² · 2 / (fan_in + fan_out)).
 
     It is not truncated, unlike `jax.nn.initializers.xavier_normal`.
@@ -159,7 +160,7 @@ def kaiming_normal(
     return partial(_scaled, _centred_normal, _kaiming_std(a, mode, nonlinearity))
 
 
-def orthogonal(gain: float | int = 1.0) -> Initializer:
+def orthogonal(gain: Number = 1.0) -> Initializer:
     """Draws a matrix with orthonormal rows or columns, whichever are fewer, times gain.
 
     The matrix is the kernel with all axes but the last made one. Source: Saxe et al.,
@@ -240,7 +241,7 @@ def fan_in_and_fan_out(shape: Sequence[int]) -> tuple[int, int]:
     return math.prod(window) * inputs, math.prod(window) * outputs
 
 
-def _xavier_std(gain: float | int, shape: Sequence[int]) -> float:
+def _xavier_std(gain: Number, shape: Sequence[int]) -> Number:
     return gain * math.sqrt(2 / sum(fan_in_and_fan_out(shape)))
 
 
@@ -254,11 +255,11 @@ def _kaiming_std(
     return lambda shape: gain / math.sqrt(fan_in_and_fan_out(shape)[side])
 
 
-def _centred_uniform(std: float | int) -> Initializer:
+def _centred_uniform(std: Number) -> Initializer:
     return uniform(-math.sqrt(3) * std, math.sqrt(3) * std)
 
 
-def _centred_normal(std: float | int) -> Initializer:
+def _centred_normal(std: Number) -> Initializer:
     return normal(0.0, std)
 
 
@@ -278,8 +279,8 @@ def _fan_in_uniform(
 
 
 def _scaled(
-    distribution: Callable[[float], Initializer],
-    std: Callable[[Sequence[int]], float],
+    distribution: Callable[[Number], Initializer],
+    std: Callable[[Sequence[int]], Number],
     key: PRNGKeyArray,
     shape: Sequence[int],
     dtype: DTypeLike = jnp.float32,

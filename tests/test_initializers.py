@@ -262,7 +262,7 @@ def test_fewer_than_two_axes_have_no_fans(make, shape):
     ("make", "message"),
     [
         (lambda: uniform(1.0, 0.0), "a=1.0 exceeds b=0.0"),
-        (lambda: normal(0.0, -1.0), "std=-1.0 is below 0"),
+        (lambda: normal(0.0, -1.0), r"std=-1.0 is not within \[0, inf\]"),
         (lambda: trunc_normal(std=0.0), "std=0.0 is not above 0"),
         (lambda: trunc_normal(a=1.0, b=1.0), "a=1.0 is not below b=1.0"),
         (
@@ -276,6 +276,30 @@ def test_fewer_than_two_axes_have_no_fans(make, shape):
 def test_impossible_settings(make, message):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        normal,
+        lambda size: normal(0.0, size),
+        lambda size: uniform(-size, size),
+        xavier_uniform,
+        xavier_normal,
+        orthogonal,
+        constant,
+    ],
+)
+def test_sizes_may_be_traced(make):
+    draw = lambda size: make(size)(KEY, (4, 3), jnp.bfloat16)
+    drawn = jax.jit(draw)(0.7)
+    assert drawn.dtype == jnp.bfloat16
+    np.testing.assert_allclose(drawn, draw(0.7), rtol=0.01)
+    assert (drawn != draw(0.3)).any()
+
+
+def test_a_traced_spread_below_0_is_nan():
+    assert np.isnan(jax.jit(lambda std: normal(std=std)(KEY, (2,)))(-1.0)).all()
 
 
 @pytest.mark.parametrize("make", [kaiming_uniform, kaiming_normal])

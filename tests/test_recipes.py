@@ -104,6 +104,18 @@ def test_an_average_in_bfloat16_of_what_stays_is_that(decay):
     assert_same_bits(state.average, params)
 
 
+def test_a_decay_may_be_traced():
+    def averaged(decay):
+        average = track_average(decay)
+        state = average.init(jnp.ones(2))
+        for i in range(3):
+            _, state = average.update(jnp.ones(2), state, jnp.full(2, i))
+        return state.average
+
+    actual = jax.jit(jax.vmap(averaged))(jnp.array([0.3, 0.9]))
+    np.testing.assert_allclose(actual, [averaged(0.3), averaged(0.9)], rtol=1e-6)
+
+
 def test_a_step_may_overwrite_a_state_with_averages(problem):
     params, data = problem
     optimizer = optax.chain(sgd(0.1), track_average(0.8))

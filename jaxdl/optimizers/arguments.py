@@ -31,6 +31,13 @@ def check_betas(betas: tuple[Any, Any]) -> None:
             raise ValueError(f"betas[{i}]={beta} is not within [0, 1)")
 
 
+def check_shares(**values: Any) -> None:
+    """Raises ValueError for a value outside of [0, 1]; what is not yet known passes."""
+    for name, value in values.items():
+        if _is_known(value) and not 0 <= value <= 1:
+            raise ValueError(f"{name}={value} is not within [0, 1]")
+
+
 def is_zero(value: ArrayLike) -> bool:
     """Tells a zero that is written in the program from one that is computed."""
     return isinstance(value, int | float) and value == 0

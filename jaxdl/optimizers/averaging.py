@@ -5,9 +5,10 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import optax
+from jax.typing import ArrayLike
 from jaxtyping import Array, Int, PyTree
 
-from jaxdl.optimizers.arguments import widened
+from jaxdl.optimizers.arguments import check_shares, widened
 
 
 class AverageState(NamedTuple):
@@ -17,7 +18,7 @@ class AverageState(NamedTuple):
     average: PyTree
 
 
-def track_average(decay: float | int = 0.999) -> optax.GradientTransformation:
+def track_average(decay: ArrayLike = 0.999) -> optax.GradientTransformation:
     """Averages parameters exponentially and leaves the updates as they are.
 
     Chained last, it sees what the parameters become: average ← decay · average +
@@ -37,8 +38,7 @@ def track_average(decay: float | int = 0.999) -> optax.GradientTransformation:
     >>> params, average_of(state)
     (Array([2.], dtype=float32), Array([1.5], dtype=float32))
     """
-    if not 0 <= decay <= 1:
-        raise ValueError(f"decay={decay} is not within [0, 1]")
+    check_shares(decay=decay)
 
     def init(params):  # copies: no step can be given one array's memory twice
         return AverageState(jnp.int32(0), jax.tree.map(jnp.array, params))

@@ -15,8 +15,9 @@ from math import log, pi
 import jax.numpy as jnp
 import optax
 from jax.typing import ArrayLike
+from jaxtyping import Array
 
-from jaxdl.optimizers.arguments import check_at_least
+from jaxdl.optimizers.arguments import check_at_least, check_shares, is_zero
 
 
 def step_lr(lr: ArrayLike, step_size: int, gamma: ArrayLike = 0.1) -> optax.Schedule:
@@ -85,8 +86,8 @@ def cosine_annealing_lr(
 
 def linear_lr(
     lr: ArrayLike,
-    start_factor: float | int = 1 / 3,
-    end_factor: float | int = 1.0,
+    start_factor: float | int | Array = 1 / 3,
+    end_factor: float | int | Array = 1.0,
     total_iters: int = 5,
 ) -> optax.Schedule:
     """Goes from lr · start_factor to lr · end_factor in total_iters steps, as LinearLR.
@@ -101,10 +102,9 @@ def linear_lr(
     >>> [float(schedule(count)) for count in range(4)]
     [0.25, 0.375, 0.5, 0.5]
     """
-    if not 0 < start_factor <= 1:
+    check_shares(start_factor=start_factor, end_factor=end_factor)
+    if is_zero(start_factor):
         raise ValueError(f"start_factor={start_factor} is not within (0, 1]")
-    if not 0 <= end_factor <= 1:
-        raise ValueError(f"end_factor={end_factor} is not within [0, 1]")
     check_at_least(1, total_iters=total_iters)
     change = end_factor - start_factor
     # Not optax.linear_schedule: it divides counts in float32 also where lr is float64.

@@ -146,10 +146,12 @@ def test_one_after_the_other(warm_up):
         lambda lr: exponential_lr(lr, 0.9),
         lambda lr: cosine_annealing_lr(lr, 5, 0.01),
         lambda lr: linear_lr(lr),
+        lambda factor: linear_lr(0.5, factor),
+        lambda factor: linear_lr(0.5, 1.0, factor),
     ],
-    ids=["step", "multistep", "exponential", "cosine", "linear"],
+    ids=["step", "multistep", "exponential", "cosine", "linear", "start", "end"],
 )
-def test_rates_may_be_traced(make):
+def test_rates_and_factors_may_be_traced(make):
     rates = jnp.array([0.1, 0.2])
     actual = jax.jit(jax.vmap(lambda lr: make(lr)(jnp.int32(4))))(rates)
     expected = [make(float(lr))(4) for lr in rates]
@@ -170,7 +172,7 @@ def test_counts_that_float32_cannot_hold(count):
         (lambda: step_lr(0.1, 0), "step_size=0 is not at least 1"),
         (lambda: cosine_annealing_lr(0.1, 0), "T_max=0 is not at least 1"),
         (lambda: linear_lr(0.1, 0.0), r"start_factor=0.0 is not within \(0, 1\]"),
-        (lambda: linear_lr(0.1, 1.1), r"start_factor=1.1 is not within \(0, 1\]"),
+        (lambda: linear_lr(0.1, 1.1), r"start_factor=1.1 is not within \[0, 1\]"),
         (lambda: linear_lr(0.1, 0.5, -0.1), r"end_factor=-0.1 is not within \[0, 1\]"),
         (lambda: linear_lr(0.1, 0.5, 1.1), r"end_factor=1.1 is not within \[0, 1\]"),
         (lambda: linear_lr(0.1, total_iters=0), "total_iters=0 is not at least 1"),
