@@ -298,8 +298,18 @@ def test_sizes_may_be_traced(make):
     assert (drawn != draw(0.3)).any()
 
 
-def test_a_traced_spread_below_0_is_nan():
-    assert np.isnan(jax.jit(lambda std: normal(std=std)(KEY, (2,)))(-1.0)).all()
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda std: normal(std=std),
+        lambda b: uniform(0.0, b),
+        lambda a: uniform(-a, -2.0),
+        xavier_uniform,
+        xavier_normal,
+    ],
+)
+def test_traced_sizes_out_of_range_are_nan(make):
+    assert np.isnan(jax.jit(lambda size: make(size)(KEY, (2, 3)))(-1.0)).all()
 
 
 @pytest.mark.parametrize("make", [kaiming_uniform, kaiming_normal])

@@ -584,14 +584,24 @@ def test_points_and_folds_go_into_one_table(rng, x64):
         (([[1], [2]], [[3], [22]]), "fold 1 holds out no example"),
         (([[22]], [[3]]), "fold 0 trains on no example"),
         (([[1, 2], [3, 4]], [[3], [4]]), "fold 1 trains on row 4, which it holds out"),
-        (k_folds(KEY, 18, 3), "folds end with row 17, but data has 22 examples"),
-        (k_folds(KEY, 17, 3, masked=True), "folds end with row 17, but data has 22"),
+        (k_folds(KEY, 18, 3), "hold each of 18 examples out, but data has 22"),
+        (k_folds(KEY, 17, 3, masked=True), "hold each of 18 examples out, but data"),
     ],
 )
 def test_folds_that_do_not_fit(rng, folds, words):
     folds = Folds(*map(jnp.array, folds))
     with pytest.raises(ValueError, match=words):
         cross_validate(train, {}, examples(rng), folds, KEY, eval_step=eval_step)
+
+
+def test_folds_need_not_use_every_example(rng):
+    """Windows that move along: only what k_folds made of fewer is refused."""
+    at = jnp.array([0, 2, 4])[:, None]
+    folds = Folds(at + jnp.arange(8), at + jnp.arange(8, 12))
+    sweep = cross_validate(
+        train, {"learning_rate": 0.1}, examples(rng), folds, KEY, eval_step=eval_step
+    )
+    assert np.isfinite(sweep.metrics["validation/loss"]).all()
 
 
 # -- results

@@ -6,6 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import lax
 from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 from jaxtyping import Array, Bool, Float, Integer, Num
@@ -81,17 +82,22 @@ def check_setting(
 ) -> Number:
     """Returns a number that a user chose, which has to lie within its limits.
 
-    A traced one, as in a sweep, is NaN otherwise, and `checkify` reports it.
+    A traced one, as in a sweep, is NaN otherwise, and `checkify` reports it. One that
+    is not traced is Python's.
 
     Raises:
-      ValueError: `within(value)` is false.
+      ValueError: `within(value)` is false, or the value is not one number.
     """
-    if is_traced(value):
+    if np.ndim(value):
+        raise ValueError(f"{name} has shape {np.shape(value)}: expected one number")
+    if isinstance(value, jax.Array | np.generic | np.ndarray) and not is_traced(value):
+        value = value.item()
+    right = within(value)
+    if is_traced(right):
         value = jnp.asarray(value)
-        right = check_values(name, value, within(value), limits)
-        return jnp.where(right, value, jnp.nan)
-    if not within(value):
-        raise ValueError(f"{name}={value} is not within {limits}")
+        return jnp.where(check_values(name, value, right, limits), value, jnp.nan)
+    if not right:
+        raise ValueError(f"{name}={lax.stop_gradient(value)} is not within {limits}")
     return value
 
 

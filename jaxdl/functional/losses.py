@@ -77,10 +77,10 @@ def smooth_l1_loss(
     """
     check_pair(input, target)
     beta = check_setting("beta", beta, lambda beta: beta >= 0, "[0, inf]")
-    beta = _like(input, beta)
-    near, small, large = _parted(input - target, beta)
-    curved = small**2 / 2 / jnp.where(beta == 0, 1, beta)
-    return reduce_losses(jnp.where(near, curved, jnp.abs(large) - beta / 2), reduction)
+    beta = jnp.asarray(beta, input.dtype)
+    small, large, beta_of_large = _parted(input - target, beta)
+    curve = small * (small / 2 / jnp.where(beta == 0, 1, beta))
+    return reduce_losses(curve + jnp.abs(large) - beta_of_large / 2, reduction)
 
 
 def huber_loss(
@@ -103,25 +103,20 @@ def huber_loss(
     """
     check_pair(input, target)
     delta = check_setting("delta", delta, lambda delta: delta > 0, "(0, inf]")
-    delta = _like(input, delta)
-    near, small, large = _parted(input - target, delta)
-    line = delta * (jnp.abs(large) - delta / 2)
-    return reduce_losses(jnp.where(near, small**2 / 2, line), reduction)
+    small, large, delta = _parted(input - target, jnp.asarray(delta, input.dtype))
+    curve, line = small * (small / 2), delta * (jnp.abs(large) - delta / 2)
+    return reduce_losses(curve + line, reduction)
 
 
 def _parted(error, width):
-    """Returns which errors are up to a width, those alone, and the others alone.
+    """Returns the errors up to a width, the others, and the width where the others are.
 
     With zeros between: the gradient of an inf² that is not used would be 0 · inf.
     """
-    # Errors of NaN are near, which has a gradient of NaN; of a width of NaN none is.
-    near = ~(jnp.abs(error) > width) & (width == width)
-    return near, jnp.where(near, error, 0), jnp.where(near, 0, error)
-
-
-def _like(input, number):
-    """Returns a number such that the input's type is kept: if traced, of that type."""
-    return number.astype(input.dtype) if is_traced(number) else number
+    error = error * jnp.where(width == width, 1, jnp.nan)  # a width out of its range
+    near = ~(jnp.abs(error) > width)  # NaN among them, which has a gradient of NaN
+    of_others = lambda array: jnp.where(near, 0, array)
+    return jnp.where(near, error, 0), of_others(error), of_others(width)
 
 
 def nll_loss(
@@ -186,8 +181,10 @@ def cross_entropy(
     Array(0.3465736, dtype=float32)
     """
     _check_classes(input, weight)
-    label_smoothing = _like(input, check_share("label_smoothing", label_smoothing))
-    smooths = is_traced(label_smoothing) or label_smoothing != 0
+    label_smoothing = check_share("label_smoothing", label_smoothing)
+    smooths = is_traced(label_smoothing) or label_smoothing > 0
+    if smooths:
+        label_smoothing = jnp.asarray(label_smoothing, input.dtype)
     log_p = jax.nn.log_softmax(input, axis=-1)
     log_p = log_p if weight is None else weight * log_p
     if target.shape == input.shape:
@@ -209,9 +206,10 @@ def cross_entropy(
         if not smooths:
             return losses
         uniform = -log_p.mean(axis=-1)
-        mixed = (1 - label_smoothing) * losses + label_smoothing * uniform
-        # 0 times the loss of a class with logit -inf is NaN.
-        return jnp.where(label_smoothing == 0, losses, mixed)
+        # 0 times the loss of a class with logit -inf would be NaN.
+        counts = (label_smoothing != 0) | jnp.isfinite(uniform)
+        uniform = jnp.where(counts, uniform, 0)
+        return (1 - label_smoothing) * losses + label_smoothing * uniform
 
     return _reduce_labelled(smoothed, log_p, target, weight, ignore_index, reduction)
 

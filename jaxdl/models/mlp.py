@@ -81,14 +81,17 @@ class MLP(nn.Module):
         hidden = len(self.widths) - 1
         if self.dropout is None:
             return None
-        if not isinstance(self.dropout, Sequence):
-            return [self.dropout] * hidden
-        if len(self.dropout) != hidden:
+        given = self.dropout
+        if isinstance(given, float | int) or (
+            isinstance(given, Array) and not given.ndim
+        ):
+            return [given] * hidden
+        if len(given) != hidden:
             raise ValueError(
-                f"dropout={tuple(self.dropout)} is not one probability for each of the"
+                f"dropout={tuple(given)} is not one probability for each of the"
                 f" {hidden} hidden layers"
             )
-        return self.dropout
+        return [*given]
 
 
 class MyNN(nn.Module):

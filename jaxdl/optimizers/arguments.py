@@ -20,21 +20,21 @@ def check_at_least(limit: int, **values: Any) -> None:
     for name, value in values.items():
         if isinstance(value, str):
             raise ValueError(f"{name}={value!r} is no number")
-        if _is_known(value) and not value >= limit:
+        if is_known(value) and not value >= limit:
             raise ValueError(f"{name}={value} is not at least {limit}")
 
 
 def check_betas(betas: tuple[Any, Any]) -> None:
     """Raises ValueError for a decay rate outside of [0, 1)."""
     for i, beta in enumerate(betas):
-        if _is_known(beta) and not 0 <= beta < 1:
+        if is_known(beta) and not 0 <= beta < 1:
             raise ValueError(f"betas[{i}]={beta} is not within [0, 1)")
 
 
 def check_shares(**values: Any) -> None:
     """Raises ValueError for a value outside of [0, 1]; what is not yet known passes."""
     for name, value in values.items():
-        if _is_known(value) and not 0 <= value <= 1:
+        if is_known(value) and not 0 <= value <= 1:
             raise ValueError(f"{name}={value} is not within [0, 1]")
 
 
@@ -72,5 +72,6 @@ def in_float32(inner: optax.GradientTransformation) -> optax.GradientTransformat
     return optax.GradientTransformation(inner.init, update)
 
 
-def _is_known(value: Any) -> bool:
+def is_known(value: Any) -> bool:
+    """Tells a number from what gives one later: a schedule, or a traced value."""
     return not (callable(value) or isinstance(value, jax.core.Tracer))

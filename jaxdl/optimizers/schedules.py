@@ -17,7 +17,7 @@ import optax
 from jax.typing import ArrayLike
 from jaxtyping import Array
 
-from jaxdl.optimizers.arguments import check_at_least, check_shares, is_zero
+from jaxdl.optimizers.arguments import check_at_least, check_shares, is_known
 
 
 def step_lr(lr: ArrayLike, step_size: int, gamma: ArrayLike = 0.1) -> optax.Schedule:
@@ -102,9 +102,9 @@ def linear_lr(
     >>> [float(schedule(count)) for count in range(4)]
     [0.25, 0.375, 0.5, 0.5]
     """
-    check_shares(start_factor=start_factor, end_factor=end_factor)
-    if is_zero(start_factor):
+    if is_known(start_factor) and not 0 < start_factor <= 1:
         raise ValueError(f"start_factor={start_factor} is not within (0, 1]")
+    check_shares(end_factor=end_factor)
     check_at_least(1, total_iters=total_iters)
     change = end_factor - start_factor
     # Not optax.linear_schedule: it divides counts in float32 also where lr is float64.

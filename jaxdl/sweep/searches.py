@@ -242,7 +242,11 @@ def _checked_rows(folds: Folds, n: int) -> np.ndarray:
             raise ValueError(
                 f"fold {fold} trains on row {common[0]}, which it holds out"
             )
-    last = max(rows[rows < n].max() for rows in (train, validation))
-    if last < n - len(train):  # k folds of n leave out fewer than k
-        raise ValueError(f"folds end with row {last}, but data has {n} examples")
+    held_out = np.unique(validation[validation < n])
+    used = np.union1d(held_out, train[train < n])
+    # As k_folds makes them of fewer; a division of its own may leave examples out.
+    if len(held_out) == used[-1] + 1 < n - len(train):
+        raise ValueError(
+            f"folds hold each of {len(held_out)} examples out, but data has {n}"
+        )
     return train[:, (train < n).all(axis=0)]

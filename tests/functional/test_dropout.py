@@ -120,6 +120,25 @@ def test_a_traced_probability_is_as_good_as_a_number(x64, p):
     assert_trees_match(traced, value_and_gradient(p), rtol=0, atol=0)
 
 
+def test_a_probability_may_be_an_array(x64):
+    """Of float32 among numbers of float64, inside of a compiled function or not."""
+    x, p = jnp.ones(500), jnp.float32(0.3)
+    drop = lambda p: dropout(x, p, train=True, key=KEY)
+    expected = drop(0.3)
+    for dropped in (drop(p), jax.jit(lambda: drop(p))(), jax.jit(drop)(p)):
+        np.testing.assert_allclose(dropped, expected, rtol=1e-6)
+
+
+def test_a_probability_is_one_number(unchecked):
+    with pytest.raises(ValueError, match=r"p has shape \(2,\): expected one number"):
+        jax.jit(lambda p: dropout(jnp.ones(2), p, train=True, key=KEY))(jnp.ones(2))
+
+
+def test_the_gradient_for_a_probability_is_no_nan():
+    mean = lambda p: dropout(jnp.ones(9), p, train=True, key=KEY).mean()
+    assert np.isfinite([jax.grad(mean)(p) for p in (0.0, 0.5, 1.0)]).all()
+
+
 def test_under_vmap_a_higher_probability_drops_more_of_the_same(x64):
     drop = lambda p: dropout(jnp.ones(500), p, train=True, key=KEY)
     dropped = jax.vmap(drop)(jnp.array([0.0, 0.1, 0.5, 1.0])) == 0

@@ -1,5 +1,6 @@
 """Losses of numbers and class labels against PyTorch in float64."""
 
+from functools import partial
 from itertools import product
 
 import jax
@@ -121,9 +122,13 @@ def test_a_traced_setting_is_as_good_as_a_number(loss, arguments, width):
 )
 def test_a_traced_setting_out_of_range_is_nan_and_reported(loss, name, wrong, limits):
     target = jnp.array([1]) if loss is cross_entropy else jnp.ones((1, 3))
-    of_setting = jax.jit(lambda value: loss(jnp.ones((1, 3)), target, **{name: value}))
-    assert np.isfinite(of_setting(1.0))
-    assert np.isnan(of_setting(wrong))
+    of_setting = jax.jit(
+        lambda value: jax.value_and_grad(loss)(
+            jnp.array([[1, 1.2, 9]]), target, **{name: value}
+        )
+    )
+    assert all(np.isfinite(a).all() for a in of_setting(1.0))
+    assert all(np.isnan(a).all() for a in of_setting(wrong))
     error, _ = checkify.checkify(of_setting)(wrong)
     words = f"{name} {wrong} lies outside of {limits}"
     with pytest.raises(checkify.JaxRuntimeError, match=words):
@@ -131,17 +136,60 @@ def test_a_traced_setting_out_of_range_is_nan_and_reported(loss, name, wrong, li
 
 
 @pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
-def test_traced_settings_keep_dtypes(dtype):
+def test_settings_that_are_arrays_keep_dtypes(dtype):
+    """Traced ones and, inside of a compiled function or not, others."""
     x, width = jnp.ones((2, 3), dtype), jnp.float64(0.5)
-    losses = jax.jit(
-        lambda width: (
+
+    def losses(width):
+        return (
             huber_loss(x, 2 * x, delta=width),
             smooth_l1_loss(x, 2 * x, beta=width),
             cross_entropy(x, jnp.array([0, 1]), label_smoothing=width),
             cross_entropy(x, x / 3, label_smoothing=width),
         )
-    )(width)
-    assert {loss.dtype for loss in losses} == {jnp.dtype(dtype)}
+
+    of_number = losses(0.5)
+    assert {loss.dtype for loss in of_number} == {jnp.dtype(dtype)}
+    assert_trees_match(losses(width), of_number, rtol=0, atol=0)
+    for compiled in (jax.jit(lambda: losses(width)), partial(jax.jit(losses), width)):
+        assert_trees_match(compiled(), of_number, rtol=0.01, atol=0)
+
+
+@pytest.mark.parametrize("traced", [False, True])
+def test_a_setting_is_one_number(unchecked, traced):
+    run = lambda deltas: huber_loss(deltas, deltas, delta=deltas)
+    with pytest.raises(ValueError, match=r"delta has shape \(3,\): expected one n"):
+        (jax.jit(run) if traced else run)(jnp.ones(3))
+
+
+def test_a_setting_out_of_range_is_an_error_also_where_it_gets_a_gradient():
+    with pytest.raises(ValueError, match=r"delta=-1.0 is not within \(0, inf\]"):
+        jax.grad(lambda delta: huber_loss(jnp.ones(2), jnp.zeros(2), delta=delta))(-1.0)
+
+
+@pytest.mark.parametrize(
+    ("loss", "setting", "error"),
+    [
+        (huber_loss, {"delta": 1000.0}, 300.0),
+        (smooth_l1_loss, {"beta": 1000.0}, 300.0),
+        (smooth_l1_loss, {"beta": 1e-8}, 0.0),
+        (smooth_l1_loss, {"beta": 1e-8}, 2.0),
+    ],
+)
+def test_half_precision_holds_what_a_square_does_not_fit(loss, setting, error):
+    x = np.array([error], np.float16)
+    actual = loss(jnp.asarray(x), jnp.zeros(1, jnp.float16), **setting)
+    expected = getattr(F, loss.__name__)(
+        torch.tensor(x), torch.zeros(1, dtype=torch.float16), **setting
+    )
+    np.testing.assert_array_equal(actual, expected.numpy())
+
+
+def test_no_number_on_the_way_is_nan_beside_an_endless_curve():
+    with jax.debug_nans(True):
+        loss = lambda x: huber_loss(x, jnp.zeros(2), delta=np.inf)
+        gradient = jax.grad(loss)(jnp.array([1.0, 4.0]))
+    np.testing.assert_array_equal(gradient, [0.5, 2.0])
 
 
 def test_small_errors_keep_their_digits_beside_a_large_delta():
@@ -466,6 +514,18 @@ def test_traced_label_smoothing_is_as_good_as_a_number(rng, smoothing, probabili
     assert_trees_match(
         jax.jit(loss_and_gradient)(smoothing), loss_and_gradient(smoothing), **EXACT
     )
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.3])
+def test_label_smoothing_has_a_gradient(rng, smoothing):
+    """The loss is linear in it, of labels and of probabilities."""
+    x, labels = jnp.asarray(rng.normal(size=(4, 3))), jnp.array([0, 1, 1, 2])
+    of = lambda target: lambda s: cross_entropy(x, target, label_smoothing=s)
+    slopes = [
+        jax.grad(of(target))(smoothing) for target in (labels, jnp.eye(3)[labels])
+    ]
+    expected = of(labels)(1.0) - of(labels)(0.0)
+    np.testing.assert_allclose(slopes, 2 * [expected], **EXACT)
 
 
 @pytest.mark.parametrize("smoothing", [-0.1, 1.5])

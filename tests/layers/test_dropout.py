@@ -40,6 +40,17 @@ def test_a_missing_key_is_named_by_flax():
 def test_probabilities_outside_of_their_range_raise():
     with pytest.raises(ValueError, match=r"p=1\.5 is not within \[0, 1\]"):
         Dropout(1.5).apply({}, jnp.ones(4), train=True, rngs={"dropout": KEY})
+    with pytest.raises(ValueError, match=r"p=-0\.1 is not within \[0, 1\]"):
+        Dropout(-0.1).apply({}, jnp.ones(4), train=True)
+
+
+def test_a_probability_may_be_an_array():
+    drop = lambda p: Dropout(p).apply(
+        {}, jnp.ones(9), train=True, rngs={"dropout": KEY}
+    )
+    expected, p = drop(0.5), jnp.float32(0.5)
+    for dropped in (drop(p), jax.jit(lambda: drop(p))(), jax.jit(drop)(p)):
+        np.testing.assert_array_equal(dropped, expected)
 
 
 class Twice(nn.Module):

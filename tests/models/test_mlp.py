@@ -236,6 +236,21 @@ def test_learns_the_digits(model, floor):
     assert accuracy_on_digits(model, steps=150, modes=modes) > floor
 
 
+def test_probabilities_of_dropout_may_be_traced():
+    x = jnp.ones((1, 4))
+    key = jax.random.key(0)
+    params = MLP((9, 8, 3)).init(key, x)["params"]
+    params = dict(zip("147", params.values(), strict=True))  # Dropout counts as a layer
+
+    def run(*dropout):
+        model = MLP((9, 8, 3), dropout=dropout if len(dropout) > 1 else dropout[0])
+        return model.apply({"params": params}, x, train=True, rngs={"dropout": key})
+
+    each, same = run(0.2, 0.5), run(0.3)
+    np.testing.assert_allclose(jax.jit(run)(0.2, 0.5), each, rtol=1e-6)
+    np.testing.assert_allclose(jax.jit(run)(0.3), same, rtol=1e-6)
+
+
 def test_dropout_comes_after_each_activation_with_its_own_probability():
     """Of ones, kept units are 1 / (1 - p) before the layers after them."""
     widths = (800, 600, 1)
