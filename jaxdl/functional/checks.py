@@ -82,16 +82,13 @@ def check_setting(
 ) -> Number:
     """Returns a number that a user chose, which has to lie within its limits.
 
-    A traced one, as in a sweep, is NaN otherwise, and `checkify` reports it. One that
-    is not traced is Python's.
+    A traced one, as in a sweep, is NaN otherwise, and `checkify` reports it.
 
     Raises:
       ValueError: `within(value)` is false, or the value is not one number.
     """
     if np.ndim(value):
         raise ValueError(f"{name} has shape {np.shape(value)}: expected one number")
-    if isinstance(value, jax.Array | np.generic | np.ndarray) and not is_traced(value):
-        value = value.item()
     right = within(value)
     if is_traced(right):
         value = jnp.asarray(value)
