@@ -148,11 +148,13 @@ def test_settings_that_are_arrays_keep_dtypes(dtype):
             cross_entropy(x, x / 3, label_smoothing=width),
         )
 
-    of_number = losses(0.5)
-    assert {loss.dtype for loss in of_number} == {jnp.dtype(dtype)}
-    assert_trees_match(losses(width), of_number, rtol=0, atol=0)
-    for compiled in (jax.jit(lambda: losses(width)), partial(jax.jit(losses), width)):
-        assert_trees_match(compiled(), of_number, rtol=0.01, atol=0)
+    of_number, of_array = losses(0.5), losses(width)
+    assert_trees_match(of_array, of_number, rtol=0, atol=0)
+    inside, traced = jax.jit(lambda: losses(width))(), jax.jit(losses)(width)
+    for found in (inside, traced):
+        assert_trees_match(found, of_number, rtol=0.01, atol=0)
+    found = (*of_number, *of_array, *inside, *traced)
+    assert {loss.dtype for loss in found} == {jnp.dtype(dtype)}
 
 
 @pytest.mark.parametrize("traced", [False, True])
