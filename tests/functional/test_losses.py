@@ -1,6 +1,5 @@
 """Losses of numbers and class labels against PyTorch in float64."""
 
-from functools import partial
 from itertools import product
 
 import jax
