@@ -21,9 +21,8 @@ from jax.scipy.special import ndtr, ndtri
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from jaxdl.functional.checks import Number, check_setting, is_traced
-
 Initializer = Callable[..., Array]
+Number = float | int | Float[Array, ""]
 Mode = Literal["fan_in", "fan_out"]
 
 ROW = 2**20
@@ -41,10 +40,7 @@ def uniform(a: Number = 0.0, b: Number = 1.0) -> Initializer:
     >>> bool(abs(uniform(-2, 2)(jax.random.key(0), (100,))).max() <= 2)
     True
     """
-    if is_traced(a) or is_traced(b):
-        b = a + check_setting("b - a", b - a, lambda width: width >= 0, "[0, inf]")
-    elif not a <= b:
-        raise ValueError(f"a={a} exceeds b={b}")
+    b = _checked(b, a <= b, f"a={a} exceeds b={b}")
     return _each(lambda key, shape, dtype: jax.random.uniform(key, shape, dtype, a, b))
 
 
@@ -57,7 +53,7 @@ def normal(mean: Number = 0.0, std: Number = 1.0) -> Initializer:
     >>> normal(std=0.01)(jax.random.key(0), (3, 2), jnp.bfloat16).dtype
     dtype(bfloat16)
     """
-    std = check_setting("std", std, lambda std: std >= 0, "[0, inf]")
+    std = _checked(std, std >= 0, f"std={std} is below 0")
     return _each(
         lambda key, shape, dtype: mean + std * jax.random.normal(key, shape, dtype)
     )
@@ -290,6 +286,15 @@ def _scaled(
     """Draws with a standard deviation that follows from the shape."""
     # Arrays of nothing have fans of 0, by which nothing can be divided.
     return distribution(0.0 if 0 in shape else std(shape))(key, shape, dtype)
+
+
+def _checked(value: Number, right: bool | Array, message: str) -> Number:
+    """Returns the value, or NaN where a traced one is not right; raises for others."""
+    if isinstance(right, jax.core.Tracer):
+        return jnp.where(right, value, jnp.nan)
+    if not right:
+        raise ValueError(message)
+    return value
 
 
 def _each(draw: Initializer) -> Initializer:

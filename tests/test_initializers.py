@@ -262,7 +262,7 @@ def test_fewer_than_two_axes_have_no_fans(make, shape):
     ("make", "message"),
     [
         (lambda: uniform(1.0, 0.0), "a=1.0 exceeds b=0.0"),
-        (lambda: normal(0.0, -1.0), r"std=-1.0 is not within \[0, inf\]"),
+        (lambda: normal(0.0, -1.0), "std=-1.0 is below 0"),
         (lambda: trunc_normal(std=0.0), "std=0.0 is not above 0"),
         (lambda: trunc_normal(a=1.0, b=1.0), "a=1.0 is not below b=1.0"),
         (
