@@ -321,8 +321,10 @@ def _max_of_windows(images, window: Pooling):
 def _max_of_windows_jvp(window: Pooling, primals, tangents):
     """Picks the tangent at each window's maximum. Transposed, it puts one there."""
     (images,), (dimages,) = primals, tangents
-    maxima, winner = _winner(images, window)
-    return maxima, _pick(winner, dimages, window)
+    # Behind barriers: XLA would find the winner anew for each position that it is
+    # compared to, and compute anew whatever the gradient that comes back is made of.
+    maxima, winner = lax.optimization_barrier(_winner(images, window))
+    return maxima, _pick(winner, lax.optimization_barrier(dimages), window)
 
 
 def _winner(images, window: Pooling):
