@@ -77,8 +77,9 @@ def smooth_l1_loss(
     """
     check_pair(input, target)
     beta = check_setting("beta", beta, lambda beta: beta >= 0, "[0, inf]")
-    beta = jnp.asarray(beta, input.dtype)
-    small, large, beta_of_large = _parted(input - target, beta)
+    error = input - target
+    beta = jnp.asarray(beta, error.dtype)
+    small, large, beta_of_large = _parted(error, beta)
     curve = small * (small / 2 / jnp.where(beta == 0, 1, beta))
     return reduce_losses(curve + jnp.abs(large) - beta_of_large / 2, reduction)
 
@@ -103,7 +104,8 @@ def huber_loss(
     """
     check_pair(input, target)
     delta = check_setting("delta", delta, lambda delta: delta > 0, "(0, inf]")
-    small, large, delta = _parted(input - target, jnp.asarray(delta, input.dtype))
+    error = input - target
+    small, large, delta = _parted(error, jnp.asarray(delta, error.dtype))
     curve, line = small * (small / 2), delta * (jnp.abs(large) - delta / 2)
     return reduce_losses(curve + line, reduction)
 

@@ -188,6 +188,16 @@ def test_half_precision_holds_what_a_square_does_not_fit(loss, setting, error):
     np.testing.assert_array_equal(actual, expected.numpy())
 
 
+@pytest.mark.parametrize(
+    ("loss", "name"), [(huber_loss, "delta"), (smooth_l1_loss, "beta")]
+)
+def test_a_width_is_as_precise_as_the_error(loss, name):
+    """That of numbers of two types is of the wider one."""
+    x, y = jnp.array([0.5, 3], jnp.float16), jnp.zeros(2, jnp.float64)
+    expected = loss(x.astype(float), y, **{name: 0.3})
+    np.testing.assert_allclose(loss(x, y, **{name: 0.3}), expected, **EXACT)
+
+
 def test_no_number_on_the_way_is_nan_beside_an_endless_curve():
     with jax.debug_nans(True):
         loss = lambda x: huber_loss(x, jnp.zeros(2), delta=np.inf)
