@@ -72,13 +72,14 @@ def beside_steps(case: Case, parts: Parts, turns: int) -> dict[str, Any]:
 
 def linear(case: Case) -> Parts:
     """Softmax regression, of one member or of many that see the same rows."""
-    pixels, outputs = case.draw()["image"][0].size, 10 * case.members
+    images, outputs = case.draw()["image"], 10 * case.members
+    pixels = images[0].size
     x = jnp.ones((case.batch_size, pixels))
     w, y = jnp.ones((pixels, outputs)), jnp.ones((case.batch_size, outputs))
     # Turned around, as jaxdl.functional.products does it for a few outputs a member.
     of_weight = lambda x, y, i: y.T @ x
     return {
-        "rows taken from the data": rows_taken(case),
+        "rows taken from the data": rows_taken(case, images),
         "product": [(1, per_step(product, x, w))],
         "product for the weight's gradient": [(1, per_step(of_weight, x, y))],
     }
@@ -87,7 +88,8 @@ def linear(case: Case) -> Parts:
 def dense(case: Case) -> Parts:
     """All products of a multilayer perceptron, and what it drops out."""
     forward, of_input, of_weight = [], [], []
-    before = case.draw()["image"][0].size
+    images = case.draw()["image"]
+    before = images[0].size
     widths, rates = case.options["widths"], case.options.get("dropout", ())
     for i, width in enumerate(widths):
         x, y, w = map(
@@ -99,7 +101,7 @@ def dense(case: Case) -> Parts:
         of_weight += [(1, per_step(weight_gradient, x, y))]
         before = width
     parts = {
-        "rows taken from the data": rows_taken(case),
+        "rows taken from the data": rows_taken(case, images),
         "products": forward,
         "products for the inputs' gradients": of_input,
         "products for the weights' gradients": of_weight,
@@ -112,12 +114,12 @@ def dense(case: Case) -> Parts:
     return parts
 
 
-def rows_taken(case: Case) -> Loops:
-    images = jnp.asarray(case.draw()["image"]).reshape(case.examples, -1)
+def rows_taken(case: Case, images: np.ndarray) -> Loops:
+    flat = jnp.asarray(images).reshape(case.examples, -1)
     order = np.random.default_rng(0).permutation(case.examples)
     order = jnp.asarray(order.reshape(-1, case.batch_size))
     rows = lambda images, order, i: take(images, order[i % len(order)])
-    return [(1, per_step(rows, images, order))]
+    return [(1, per_step(rows, flat, order))]
 
 
 def recurrent(case: Case) -> Parts:

@@ -479,11 +479,7 @@ def test_static_settings_are_python_values_with_a_program_each(rng):
         ({"a": [1.0]}, {"held_out": {"x": 1, "label": 2}}, "is one set of examples: n"),
         ({"a": [1.0]}, {"held_out": jnp.ones(2)}, "is one set of examples: name it"),
         ({"a": [1.0]}, {"held_out": {"v": STREAM}}, "held_out/v is a Stream: expected"),
-        (
-            {"a": [1.0]},
-            {"data": STREAM},
-            "data is a Stream: expected an array",
-        ),
+        ({"a": [1.0]}, {"data": STREAM}, "data is a Stream: expected an array"),
         ({"a": [1.0]}, {"data": np.array(["x"])}, "data has dtype <U1: expected numb"),
         ({"a": [1.0]}, {"key": jnp.zeros(2, "uint32")}, "those of jax.random.key"),
         (
@@ -592,6 +588,12 @@ def test_folds_that_do_not_fit(rng, folds, words):
     folds = Folds(*map(jnp.array, folds))
     with pytest.raises(ValueError, match=words):
         cross_validate(train, {}, examples(rng), folds, KEY, eval_step=eval_step)
+
+
+def test_texts_are_not_divided_into_folds():
+    folds, texts = k_folds(KEY, 4, 2), np.array(["a", "b", "c", "d"])
+    with pytest.raises(ValueError, match="data has dtype <U1: expected numbers"):
+        cross_validate(train, {}, texts, folds, KEY, eval_step=eval_step)
 
 
 def test_folds_need_not_use_every_example(rng):
