@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -63,13 +64,23 @@ def predict(
 ) -> Int[Array, " n"]:
     """Returns the class with the largest logit of each example, 1,000 at a time.
 
+    All batches have one shape, as in `make_evaluation`, and so one program.
+
     Raises:
       ValueError: there are no examples.
     """
     n = num_examples(inputs)
-    best = compiled(lambda *arguments: logits_of(*arguments).argmax(axis=1))
-    parts = ([array[i : i + BATCH] for array in inputs] for i in range(0, n, BATCH))
-    return jnp.concatenate([best(params, model_state, *part) for part in parts])
+    best = compiled(_best, static_argnums=0)
+    steps = -(-n // BATCH)
+    rows = np.arange(steps * -(-n // steps)).reshape(steps, -1).clip(max=n - 1)
+    batches = ([array[batch] for array in inputs] for batch in rows)
+    found = [best(logits_of, params, model_state, *batch) for batch in batches]
+    return jnp.concatenate(found)[:n]
+
+
+# Of the module, and so compiled once, however often `predict` is called.
+def _best(logits_of: LogitsOf, *arguments: Any) -> Int[Array, " batch"]:
+    return logits_of(*arguments).argmax(axis=1)
 
 
 def count_confusions(

@@ -15,6 +15,7 @@ from jaxdl.training import (
     Metrics,
     TrainState,
     TrainStep,
+    check_shapes,
     choose_driver,
     compiled,
     cut_order,
@@ -24,6 +25,7 @@ from jaxdl.training import (
     scan_steps,
     stack_metrics,
     steps_per_epoch,
+    uncompiled,
 )
 
 STEPS_A_REPORT = 100
@@ -44,21 +46,27 @@ Part = Callable[[TrainState], tuple[TrainState, HostMetrics]]
 
 
 class HeldOut(NamedTuple):
-    """Sets that are measured after each epoch, by `evaluate(state, examples)`."""
+    """Sets measured after each epoch, by a compiled `evaluate(state, examples)`."""
 
-    evaluate: Callable[[TrainState, PyTree], Metrics]
+    evaluate: jax.stages.Wrapped
     sets: dict[str, PyTree]
 
-    def measure(self, state: TrainState, sets: dict[str, PyTree]) -> dict[str, Metrics]:
-        """Measures sets, this object's or tracers in their place; uncompiled."""
-        return {name: self.evaluate(state, sets[name]) for name in sets}
+    def measure(self, state: TrainState) -> dict[str, HostMetrics]:
+        """Measures the sets."""
+        measures = {name: self.evaluate(state, self.sets[name]) for name in self.sets}
+        return jax.device_get(measures)
 
-    def measured_by(self) -> Callable[[TrainState], dict[str, HostMetrics]]:
-        """Returns what measures this object's sets, compiled."""
-        if not self.sets:
-            return lambda state: {}
-        measure = compiled(self.measure)
-        return lambda state: jax.device_get(measure(state, self.sets))
+    def measured_within(
+        self, state: TrainState, sets: dict[str, PyTree]
+    ) -> dict[str, Metrics]:
+        """Measures tracers of the sets, as a part of another program."""
+        evaluate = uncompiled(self.evaluate)
+        return {name: evaluate(state, sets[name]) for name in sets}
+
+    def trace(self, state: TrainState) -> None:
+        """Traces what `measure` runs, which shows the mistakes in it."""
+        for examples in self.sets.values():
+            self.evaluate.trace(state, examples)
 
 
 class Block(NamedTuple):
@@ -77,9 +85,10 @@ class Feed(NamedTuple):
     """The steps of a run, and how a state is measured after an epoch; both from 0.
 
     `parts(epoch, start, stop)` gives those of an epoch's steps, `measure(epoch, state)`
-    the metrics of every held-out set. Both put metrics on the host. `sizes` tells how
-    many examples each step of an epoch has, and `settings`, beside the data and the
-    run's key, what the order of examples depends on.
+    the metrics of every held-out set. Both put metrics on the host. `trace(state)`
+    traces what runs at an epoch's end, so that its mistakes show before the first.
+    `sizes` tells how many examples each step of an epoch has, and `settings`, beside
+    the data and the run's key, what the order of examples depends on.
 
     `block(epoch, stop, state)`, which not every feed has, runs whole epochs to before
     `stop` at most, for a run whose states between them nobody looks at.
@@ -88,6 +97,7 @@ class Feed(NamedTuple):
     sizes: list[int]
     parts: Callable[[int, int, int], Iterator[Part]]
     measure: Callable[[int, TrainState], dict[str, HostMetrics]]
+    trace: Callable[[TrainState], None]
     settings: dict[str, Any]
     block: Callable[[int, int, TrainState], Block] | None = None
 
@@ -165,32 +175,40 @@ def feed_arrays(
     """Feeds from arrays on the device, in another order each epoch."""
     n = num_examples(data)
     order_key, step_key = jax.random.split(key)
-    measured = held_out.measured_by()
-    if driver == "loop":
-        steps = loop_steps(train_step)
-    else:
-        steps = compiled(scan_steps(train_step), donate_argnums=0)
+    rest = 0 if drop_last else n % batch_size
+    scan = compiled(scan_steps(train_step), donate_argnums=0)
+    steps = loop_steps(train_step) if driver == "loop" else scan
+
+    def cut(order):
+        full, last = cut_order(order, batch_size)
+        return _cut(full, last[:rest])
 
     def parts(epoch, start, stop):
         order = epoch_order_by_numpy(order_key, epoch, n)
-        full, last = cut_order(order, batch_size)
-        cut = _cut(full, last[: 0 if drop_last else None])
-        for batches in _between(start, stop, cut):
+        for batches in _between(start, stop, cut(order)):
             yield partial(run, batches)
 
     def run(batches, state):
         state, metrics = steps(state, data, batches, step_key)
         return state, jax.device_get(metrics)
 
-    sizes = [batch_size] * (n // batch_size)
-    sizes += [n % batch_size] if n % batch_size and not drop_last else []
+    def trace(state):
+        if driver == "scan":
+            shapes = {rows.shape: rows for rows in cut(np.arange(n, dtype=np.int32))}
+            traced = [scan.trace(state, data, x, step_key) for x in shapes.values()]
+            full, last = (traced[i].out_info[1] for i in (0, -1))
+            check_shapes(full, last)
+        held_out.trace(state)
+
+    sizes = [batch_size] * (n // batch_size) + [rest] * bool(rest)
     settings: dict[str, Any] = {
         "examples": n,
         "batch_size": batch_size,
         "drop_last": drop_last,
         "driver": driver,
     }
-    return Feed(sizes, parts, lambda epoch, state: measured(state), settings)
+    measure = lambda epoch, state: held_out.measure(state)
+    return Feed(sizes, parts, measure, trace, settings)
 
 
 def feed_blocks(
@@ -221,7 +239,7 @@ def feed_blocks(
         def body(state, _):
             state, metrics = epoch_of(state, data, key)
             kept = state if keeps else None
-            return state, (kept, metrics, held_out.measure(state, sets))
+            return state, (kept, metrics, held_out.measured_within(state, sets))
 
         return jax.lax.scan(body, state, length=length)
 
@@ -257,8 +275,9 @@ def feed_blocks(
             return ahead[epoch][2]
         return one_by_one.measure(epoch, state)
 
+    trace = lambda state: None  # a block begins with it all
     unseen = lambda epoch, stop, state: run_block(epoch, stop, state)[0]
-    return one_by_one._replace(parts=parts, measure=measure, block=unseen)
+    return one_by_one._replace(parts=parts, measure=measure, trace=trace, block=unseen)
 
 
 def feed_stream(
@@ -278,7 +297,6 @@ def feed_stream(
         )
     step_key = jax.random.split(key)[1]
     step = compiled(train_step, donate_argnums=0)
-    measured = held_out.measured_by()
     length = stream.steps_per_epoch
     opened: list[Iterator[Any]] = []  # once: worker processes take seconds to start
 
@@ -299,7 +317,8 @@ def feed_stream(
 
     settings = {k: v for k, v in stream.state(0).items() if k != "position"}
     sizes = [stream.batch_size] * length
-    return Feed(sizes, parts, lambda epoch, state: measured(state), settings)
+    measure = lambda epoch, state: held_out.measure(state)
+    return Feed(sizes, parts, measure, held_out.trace, settings)
 
 
 def _cut(full: np.ndarray, last: np.ndarray) -> Iterator[np.ndarray]:

@@ -35,6 +35,7 @@ from jaxdl.training import (
     check_batch_size,
     check_named,
     check_shapes,
+    compiled,
     make_evaluation,
     num_examples,
     steps_per_epoch,
@@ -120,7 +121,8 @@ def fit(
     met on the way, each before its own update; they hold "loss", as those of
     `make_train_step` do. A callback that keeps the state must copy it, since the next
     epoch takes over its memory. Where `steps` end within an epoch, what was done of it
-    is measured and recorded as an epoch is.
+    is measured and recorded as an epoch is. `eval_step` is traced before the first
+    step: a mistake in it does not wait for the end of an epoch.
 
     `watch` names the metric by which an epoch is the best, and may stop the run early.
 
@@ -171,7 +173,7 @@ def fit(
     last_step = _last_step(epochs, steps, length)
     epochs = -(-last_step // length)
 
-    evaluate = make_evaluation(eval_step or _nothing, batch_size)
+    evaluate = compiled(make_evaluation(eval_step or _nothing, batch_size))
     feed = open_feed(
         train_step, state, data, key, HeldOut(evaluate, held_out), batch_size,
         drop_last=drop_last, epochs=epochs, driver=driver, workers=workers,
@@ -206,6 +208,8 @@ def fit(
             report.line(_resumed(int(state.step), done + 1, unsaved, ended))
         elif saves and (lost := saves.reached()):
             report.line(f"begins again: {lost} steps had been done, and none saved")
+        if int(state.step) < last_step:
+            feed.trace(state)
         history: History = {}
         noticed: set[str] = set()
         if feed.block and not (callbacks or watch or saves):

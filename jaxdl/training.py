@@ -429,7 +429,7 @@ def choose_driver(
     return "loop" if slow else "scan"
 
 
-def compiled(function: Callable, **options: Any) -> Callable:
+def compiled(function: Callable, **options: Any) -> jax.stages.Wrapped:
     """Compiles a step, an epoch or an evaluation: `jax.jit`, set for this device.
 
     On CPU it takes convolutions out of XLA's YNNPACK fusions, which slow them, leaves

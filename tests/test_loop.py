@@ -135,11 +135,38 @@ def test_metrics_of_another_shape_in_the_last_batch_are_named(run):
 
     state, _, data = run
     step = make_train_step(each, optax.sgd(0.1, momentum=0.9))
-    for driver in "scan", "loop":
+    for driver in "run", "scan", "loop":
         with pytest.raises(ValueError, match=r"metric 'error' .* \(4,\) .* \(3,\)"):
             train((state, step, data), driver=driver)
     with pytest.raises(ValueError, match=r"metric 'error' .* \(4,\) .* \(3,\)"):
         make_epoch(step, 4)(state, data, KEY)
+
+
+@pytest.mark.parametrize("driver", ["run", "scan", "loop"])
+@pytest.mark.parametrize("wrong", ["eval_step", "last batch"])
+def test_mistakes_at_the_end_of_an_epoch_show_before_a_step(run, driver, wrong):
+    state, _, data = run
+    seen = []
+
+    def seeing(params, model_state, batch, key):
+        jax.debug.callback(lambda: seen.append("a step"))
+        loss, (_, metrics) = loss_fn(params, model_state, batch, key)
+        if wrong == "last batch" and len(batch["x"]) == 3:
+            raise ValueError("this is wrong")
+        return loss, (model_state, metrics)
+
+    def eval_fn(params, model_state, batch):
+        if wrong == "eval_step":
+            raise ValueError("this is wrong")
+        return {"x": batch["x"]}
+
+    step = make_train_step(seeing, optax.sgd(0.1, momentum=0.9))
+    settings = {"eval_step": make_eval_step(eval_fn), "held_out": {"test": data}}
+    with pytest.raises(ValueError, match="this is wrong"):
+        train((state, step, data), driver=driver, **settings)
+    jax.effects_barrier()
+    # A loop of compiled steps meets its last batch when it gets there.
+    assert seen == ["a step"] * (2 * (driver == "loop" and wrong == "last batch"))
 
 
 @pytest.mark.parametrize("driver", ["run", "scan"])
@@ -543,6 +570,7 @@ def test_epochs_run_ahead_in_programs_of_many(
                 keeps.append(arguments[4])
             return program(*arguments)
 
+        call.trace = program.trace
         return call
 
     monkeypatch.setattr(feeds, "compiled", counting)
