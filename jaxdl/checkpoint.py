@@ -272,11 +272,7 @@ def _numbers(tree: PyTree) -> PyTree:
 
 def _kinds_of_keys(tree: PyTree) -> dict[str, str]:
     """Returns the types of the keys by path: numbers of some fit others too."""
-    return {
-        jax.tree_util.keystr(path, simple=True, separator="/"): str(leaf.dtype)
-        for path, leaf in jax.tree.leaves_with_path(tree)
-        if _is_key(leaf)
-    }
+    return {k: str(leaf.dtype) for k, leaf in _by_path(tree).items() if _is_key(leaf)}
 
 
 def _is_key(leaf: Any) -> bool:
@@ -336,15 +332,13 @@ def _digests(tree: PyTree, note: Mapping[str, Any]) -> dict[str, str]:
     def digest(data):
         return hashlib.blake2b(data, digest_size=16).hexdigest()
 
+    def of_array(leaf):
+        if np.ndim(leaf):
+            return digest(np.ascontiguousarray(leaf).view(np.uint8).data)
+        return digest(np.asarray(leaf).tobytes())
+
     words = json.dumps(note, sort_keys=True).encode()
-    arrays = {
-        jax.tree_util.keystr(path, simple=True, separator="/"): digest(
-            np.ascontiguousarray(leaf).view(np.uint8).data
-            if np.ndim(leaf)
-            else np.asarray(leaf).tobytes()
-        )
-        for path, leaf in jax.tree.leaves_with_path(tree)
-    }
+    arrays = {name: of_array(leaf) for name, leaf in _by_path(tree).items()}
     return {**arrays, "the note": digest(words)}
 
 
@@ -368,14 +362,18 @@ def _differences(found: dict[str, str], wanted: dict[str, str]) -> list[str]:
 
 
 def _leaves(tree: PyTree) -> dict[str, str]:
-    return {
-        jax.tree_util.keystr(path, simple=True, separator="/"): _describe(leaf)
-        for path, leaf in jax.tree.leaves_with_path(tree)
-    }
+    arrays = _by_path(tree).items()
+    return {name: f"{leaf.dtype}{list(leaf.shape)}" for name, leaf in arrays}
 
 
-def _describe(leaf: Any) -> str:
-    return f"{leaf.dtype}{list(leaf.shape)}"
+def _by_path(tree: PyTree) -> dict[str, Any]:
+    named: dict[str, Any] = {}
+    for path, leaf in jax.tree.leaves_with_path(tree):
+        name = jax.tree_util.keystr(path, simple=True, separator="/")
+        if name in named:
+            raise ValueError(f"two entries have the path {name}: a name holds a /")
+        named[name] = leaf
+    return named
 
 
 def _first_line(error: Exception) -> str:

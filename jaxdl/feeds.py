@@ -86,7 +86,7 @@ class Feed(NamedTuple):
 
     `parts(epoch, start, stop)` gives those of an epoch's steps, `measure(epoch, state)`
     the metrics of every held-out set. Both put metrics on the host. `trace(state)`
-    traces what runs at an epoch's end, so that its mistakes show before the first.
+    traces what an epoch runs, so that mistakes in its end show at its beginning.
     `sizes` tells how many examples each step of an epoch has, and `settings`, beside
     the data and the run's key, what the order of examples depends on.
 
@@ -263,7 +263,8 @@ def feed_blocks(
         def whole(state):
             if epoch not in ahead:
                 run_ahead(epoch, state)
-            return ahead[epoch][:2]
+            state, metrics, _ = ahead[epoch]
+            return jax.device_put(state), metrics
 
         if (start, stop) == (0, len(one_by_one.sizes)):
             return iter([whole])
@@ -275,7 +276,7 @@ def feed_blocks(
             return ahead[epoch][2]
         return one_by_one.measure(epoch, state)
 
-    trace = lambda state: None  # a block begins with it all
+    trace = lambda state: None  # a block is one program, traced as it begins
     unseen = lambda epoch, stop, state: run_block(epoch, stop, state)[0]
     return one_by_one._replace(parts=parts, measure=measure, trace=trace, block=unseen)
 

@@ -15,8 +15,7 @@ from typing import Literal
 
 import jax
 import jax.numpy as jnp
-from jax.nn.initializers import ones as ones
-from jax.nn.initializers import zeros as zeros
+from jax.nn.initializers import ones as ones, zeros as zeros
 from jax.scipy.special import ndtr, ndtri
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float, PRNGKeyArray

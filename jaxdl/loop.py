@@ -135,10 +135,10 @@ def fit(
     what is shown. With `show="bar"` that is a bar on a terminal and nothing else.
 
     `driver` is "loop" (a Python loop of steps), "scan" (one program for some 100 steps
-    of an epoch), "run" (one program for all the epochs) or "auto", which takes the one
-    that should be fastest (`jaxdl.feeds`). The result is that of
-    `make_epoch(train_step, batch_size)` called `epochs` times with this key: the same
-    bits, for the same driver.
+    of an epoch), "run" (one for all the epochs, if their states fit into memory) or
+    "auto", which takes the one that should be fastest (`jaxdl.feeds`). The result is
+    that of `make_epoch(train_step, batch_size)` called `epochs` times with this key:
+    the same bits, for the same driver.
 
     Returns:
       the trained state, and the records as arrays over epochs.
@@ -191,7 +191,7 @@ def fit(
         raise ValueError(f"step {state.step} is {position} steps into an epoch")
     if int(state.step) + (not restored) > last_step:
         raise ValueError(
-            f"{epochs} epochs end at step {last_step}, the state is at {state.step}"
+            f"the run ends at step {last_step}, the state is at {state.step}"
         )
 
     def save(now: bool = False) -> None:
@@ -253,7 +253,7 @@ def fit(
             save(now=True)
         else:
             check_params(state)
-    return jax.device_put(state), _joined(history, stack_records(records))
+    return state, _joined(history, stack_records(records))
 
 
 def _run_blocks(

@@ -77,9 +77,10 @@ class Saves:
         if saved is None:
             return None
         _check_same(self.directory, saved.note, self._settings)
-        history = saved.tree.get("history", {})
-        records = _records({name: np.asarray(a) for name, a in history.items()})
-        met = {name: np.asarray(a) for name, a in saved.tree.get("met", {}).items()}
+        records, met = (
+            _records(saved.tree.get("history", {})),
+            saved.tree.get("met", {}),
+        )
         step = int(saved.tree["state"].step)
         self._saved = step
         return Progress(saved.tree["state"], records, met), self.reached() - step

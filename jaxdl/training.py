@@ -425,7 +425,7 @@ def choose_driver(
     if jax.default_backend() != "cpu":
         return "scan"
     jaxpr = jax.make_jaxpr(train_step)(state, batch, key)
-    slow = any(map(_is_permuted_convolution, _equations(jaxpr.jaxpr)))
+    slow = any(map(_is_permuted_convolution, equations(jaxpr.jaxpr)))
     return "loop" if slow else "scan"
 
 
@@ -573,7 +573,7 @@ def _is_permuted_convolution(eqn: "JaxprEqn") -> bool:
     )
 
 
-def _equations(jaxpr: "Jaxpr") -> "Iterator[JaxprEqn]":
+def equations(jaxpr: "Jaxpr") -> "Iterator[JaxprEqn]":
     """Yields the equations of a jaxpr and of every jaxpr inside it."""
     # Not at the top: it loads Pallas, which costs more than the rest of this file.
     from jax.extend.core import jaxprs_in_params
@@ -581,4 +581,4 @@ def _equations(jaxpr: "Jaxpr") -> "Iterator[JaxprEqn]":
     for eqn in jaxpr.eqns:
         yield eqn
         for inner in jaxprs_in_params(eqn.params):
-            yield from _equations(inner)
+            yield from equations(inner)

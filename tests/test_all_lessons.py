@@ -4,8 +4,7 @@ import sys
 
 import pytest
 
-from experiments import __main__ as program
-from experiments import _all
+from experiments import __main__ as program, _all
 
 
 @pytest.fixture

@@ -322,6 +322,13 @@ def test_what_cannot_be_saved_is_named(tmp_path, leaf, message):
     assert not (tmp_path / "c").exists()
 
 
+def test_two_arrays_of_one_path_are_not_saved(tmp_path):
+    tree = {"a/b": np.ones(2), "a": {"b": np.zeros(3)}}
+    with pytest.raises(ValueError, match="two entries have the path a/b"):
+        checkpoint.save(tmp_path / "c", tree)
+    assert not (tmp_path / "c").exists()
+
+
 def test_a_tree_without_arrays_is_not_saved(tmp_path):
     with pytest.raises(ValueError, match="the tree holds no arrays: there is nothing"):
         checkpoint.save(tmp_path / "c", {"a": (), "b": None})

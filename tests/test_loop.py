@@ -288,7 +288,7 @@ def test_bad_settings(run, settings, message):
 def test_a_state_past_the_last_epoch_is_refused(run):
     state, train_step, data = run
     state = state._replace(step=jnp.int32(9))
-    with pytest.raises(ValueError, match="3 epochs end at step 9, the state is at 9"):
+    with pytest.raises(ValueError, match="the run ends at step 9, the state is at 9"):
         fit(state, train_step, data, KEY, epochs=3, batch_size=4)
 
 
@@ -576,8 +576,13 @@ def test_epochs_run_ahead_in_programs_of_many(
     monkeypatch.setattr(feeds, "compiled", counting)
     monkeypatch.setattr(feeds, "BLOCK_STEPS", block_steps)
     seen = []
-    settings = {"callbacks": [lambda e, s, r: seen.append(float(s.params))]}
-    settings |= {"eval_step": make_eval_step(eval_fn), "held_out": {"test": run[2]}}
+
+    def look(epoch, state, record):
+        assert isinstance(state.params, jax.Array)
+        seen.append(float(state.params))
+
+    settings = {"callbacks": [look], "held_out": {"test": run[2]}}
+    settings["eval_step"] = make_eval_step(eval_fn)
     state, history = train(run, epochs=50, driver=driver, **settings)
     assert calls.count("run") == programs
     assert len(lengths) == min(programs, 1)
@@ -829,7 +834,7 @@ def test_the_directory_of_another_run_is_refused(run, tmp_path):
     train(run, checkpoint_dir=tmp_path)
     with pytest.raises(ValueError, match=r"batch_size: was 4, is 3"):
         train(run, checkpoint_dir=tmp_path, batch_size=3)
-    with pytest.raises(ValueError, match=r"2 epochs end at step 6, the state is at 9"):
+    with pytest.raises(ValueError, match="the run ends at step 6, the state is at 9"):
         train(run, checkpoint_dir=tmp_path, epochs=2)
     _, step, data = run
     other = init_state(jnp.zeros(2), optax.sgd(0.1, momentum=0.9))

@@ -161,6 +161,11 @@ def test_a_sweep_has_ticks_at_whole_settings(values, shown):
     assert set(ticks(axes)) == shown
 
 
+def test_a_sweep_of_one_member():
+    [axes] = sweep_figure({"width": np.array([8])}, {"a": np.ones((1, 1))}, "a").axes
+    assert set(ticks(axes)) == {"1"}
+
+
 @pytest.mark.parametrize("values", [range(1, 19), [1, 2, 19], range(1, 40)])
 def test_a_sweep_of_many_whole_settings_has_some_whole_ticks(values):
     n = len(values)

@@ -318,6 +318,8 @@ def assert_members_match(sweep, expected, **tolerance):
 def test_a_number_is_no_key(rng, unchecked):
     with pytest.raises(ValueError, match="keys have to be those of"):
         run_search(rng, key=0)
+    with pytest.raises(ValueError, match="keys have to be those of"):
+        ensemble(train, {}, examples(rng), 5)
 
 
 def test_a_terminal_sees_how_many_members_have_ended(rng, capsys, monkeypatch):
@@ -680,6 +682,11 @@ def test_the_table():
         "0.001  64     1.5 ± 0.71            0.15 ± 0.071",
         "1      128    not finite in 1 of 2",
     ]
+
+
+def test_the_table_of_metrics_that_are_no_numbers():
+    sweep = Sweep({"rate": np.array([0.5])}, {"pair": np.full((1, 1, 2), np.nan)})
+    assert str(sweep).splitlines() == ["rate", "0.5"]
 
 
 def test_members_that_are_not_finite_are_told_and_never_the_best(rng):

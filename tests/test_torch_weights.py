@@ -12,8 +12,7 @@ import pytest
 import safetensors.torch
 import torch
 from flax import linen as nn
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from jaxdl.layers import (
     GRU,

@@ -6,8 +6,7 @@ import numpy as np
 import optax
 import pytest
 import torch
-from flax import linen as nn
-from flax import nnx
+from flax import linen as nn, nnx
 from flax.core import freeze
 from jax import lax
 

@@ -23,8 +23,7 @@ from typing import Any, Literal, TypeVar
 
 import jax
 import jax.numpy as jnp
-from jax.nn import relu as relu
-from jax.nn import relu6 as relu6
+from jax.nn import relu as relu, relu6 as relu6
 from jaxtyping import Array, Float
 
 from jaxdl.functional.products import spread

@@ -111,7 +111,7 @@ def adaptive_avg_pool2d(
 def _avg_pool(
     axes: int, input, kernel_size, stride, padding, ceil_mode, count_pad, divisor=None
 ):
-    if divisor is not None and divisor == 0:
+    if divisor == 0:
         raise ValueError("divisor_override=0 divides by zero")
     images, single = as_batch(input, axes)
     sizes = images.shape[1:-1]

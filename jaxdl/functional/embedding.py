@@ -5,7 +5,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float, Int
 
-from jaxdl.functional.checks import check_floating, check_indices, widened
+from jaxdl.functional.checks import check_floating, check_indices, is_traced, widened
 
 
 def embedding(
@@ -68,7 +68,7 @@ def one_hot(
     """
     _check_integer("tensor", tensor)
     if num_classes == -1:
-        if isinstance(tensor, jax.core.Tracer):
+        if is_traced(tensor):
             raise ValueError("num_classes=-1 reads the indices: inside jit, state it")
         if not tensor.size:
             raise ValueError("num_classes=-1 cannot be inferred from no indices")

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Int, Shaped
 
-from jaxdl.functional.checks import check_values
+from jaxdl.functional.checks import check_values, is_traced
 
 
 class PackedSequence(NamedTuple):
@@ -126,7 +126,7 @@ def check_lengths(lengths, steps: int, batch: int):
 
 
 def _concrete(name: str, values) -> np.ndarray:
-    if isinstance(values, jax.core.Tracer):
+    if is_traced(values):
         raise ValueError(
             f"{name} are traced, and the shape of the result depends on their values:"
             " call this outside of jit, or give rnn, gru or lstm the padded sequences"

@@ -14,8 +14,7 @@ from jax import lax
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from jaxdl.functional.checks import Number, check_share, widened
-from jaxdl.functional.dropout import dropout as drop
-from jaxdl.functional.dropout import drops
+from jaxdl.functional.dropout import dropout as drop, drops
 from jaxdl.functional.packing import check_lengths
 from jaxdl.functional.recurrent_cells import (
     GATES,

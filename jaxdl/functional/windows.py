@@ -52,7 +52,7 @@ def output_size(size: int | Sizes, layers: Sequence[HasWindow]) -> int | Sizes:
     >>> output_size((28, 20), [Window(5), Window(2, stride=2)])
     (12, 8)
     """
-    sizes = as_sizes("size", size, 1 if isinstance(size, int) else len(size))
+    sizes = as_sizes("size", size, np.size(size))
     for number, layer in enumerate(layers):
         window = as_window(layer, len(sizes))
         sizes = tuple(
@@ -61,7 +61,7 @@ def output_size(size: int | Sizes, layers: Sequence[HasWindow]) -> int | Sizes:
         )
         if min(sizes) < 1:
             raise ValueError(f"layer {number}, {layer}, leaves sizes {sizes} of {size}")
-    return sizes[0] if isinstance(size, int) else sizes
+    return sizes if np.ndim(size) else sizes[0]
 
 
 def count_windows(n: int, kernel: int, stride: int, pads: Any, dilation: int) -> int:
@@ -80,7 +80,7 @@ def receptive_field(layers: Sequence[HasWindow]) -> int | Sizes:
     14
     """
     settings = [(f.kernel_size, f.stride, f.dilation) for f in layers]
-    lengths = {len(v) for f in settings for v in f if not isinstance(v, int)}
+    lengths = {np.size(v) for f in settings for v in f if np.ndim(v)}
     axes = max(lengths, default=1)
     fields, steps = (1,) * axes, (1,) * axes
     for layer in layers:

@@ -6,14 +6,16 @@ TensorBoard's Graphs tab. `to_svg` and `to_dot` draw it, with the values that
 lists the paths that a gradient is a sum over.
 """
 
-from jaxdl.graph.derivatives import Path as Path
-from jaxdl.graph.derivatives import gradient_paths as gradient_paths
-from jaxdl.graph.derivatives import node_gradients as node_gradients
-from jaxdl.graph.derivatives import node_values as node_values
-from jaxdl.graph.drawing import to_dot as to_dot
-from jaxdl.graph.drawing import to_svg as to_svg
-from jaxdl.graph.nodes import Graph as Graph
-from jaxdl.graph.nodes import Node as Node
-from jaxdl.graph.tensorboard import to_graph_def as to_graph_def
-from jaxdl.graph.tensorboard import write_graph as write_graph
+from jaxdl.graph.derivatives import (
+    Path as Path,
+    gradient_paths as gradient_paths,
+    node_gradients as node_gradients,
+    node_values as node_values,
+)
+from jaxdl.graph.drawing import to_dot as to_dot, to_svg as to_svg
+from jaxdl.graph.nodes import Graph as Graph, Node as Node
+from jaxdl.graph.tensorboard import (
+    to_graph_def as to_graph_def,
+    write_graph as write_graph,
+)
 from jaxdl.graph.tracing import trace as trace

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from jax.extend.core import JaxprEqn
 
 # Calls that say nothing but where operations are written down.
-CALLS = {"jit", "pjit", "closed_call", "core_call", "checkpoint", "remat2"}
+CALLS = {"jit", "pjit", "closed_call", "call", "checkpoint", "remat2"}
 # Calls that mean more than what they run: a derivative of their own, or devices.
 WHOLE_CALLS = {"custom_jvp_call", "custom_vjp_call", "shard_map"}
 

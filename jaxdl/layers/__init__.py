@@ -9,12 +9,13 @@ from jaxdl.layers.convolution import Conv as Conv
 from jaxdl.layers.dense import Linear as Linear
 from jaxdl.layers.dropout import Dropout as Dropout
 from jaxdl.layers.embedding import Embedding as Embedding
-from jaxdl.layers.normalization import BatchNorm as BatchNorm
-from jaxdl.layers.normalization import LayerNorm as LayerNorm
-from jaxdl.layers.recurrent import GRU as GRU
-from jaxdl.layers.recurrent import LSTM as LSTM
-from jaxdl.layers.recurrent import RNN as RNN
-from jaxdl.layers.recurrent import GRUCell as GRUCell
-from jaxdl.layers.recurrent import LSTMCell as LSTMCell
-from jaxdl.layers.recurrent import RNNCell as RNNCell
+from jaxdl.layers.normalization import BatchNorm as BatchNorm, LayerNorm as LayerNorm
+from jaxdl.layers.recurrent import (
+    GRU as GRU,
+    LSTM as LSTM,
+    RNN as RNN,
+    GRUCell as GRUCell,
+    LSTMCell as LSTMCell,
+    RNNCell as RNNCell,
+)
 from jaxdl.layers.sequential import Sequential as Sequential

@@ -3,6 +3,7 @@
 import math
 from dataclasses import KW_ONLY
 
+import numpy as np
 from flax import linen as nn
 from flax.linen.dtypes import promote_dtype
 from jaxtyping import Array, Float
@@ -45,7 +46,7 @@ class Conv(nn.Module):
         self, x: Float[Array, "*batch_and_sizes in"]
     ) -> Float[Array, "*batch_and_out_sizes out"]:
         size = self.kernel_size
-        axes = x.ndim - 2 if isinstance(size, int) else len(size)
+        axes = np.size(size) if np.ndim(size) else x.ndim - 2
         if axes not in CONVOLUTIONS:
             raise ValueError(
                 f"kernel_size={size} and x of shape {x.shape} make {axes} axes; "

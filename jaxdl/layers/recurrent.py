@@ -16,8 +16,7 @@ from flax import linen as nn
 from flax.linen.dtypes import promote_dtype
 from jaxtyping import Array, Float, Int
 
-from jaxdl.functional import recurrent as F
-from jaxdl.functional import recurrent_cells as cells
+from jaxdl.functional import recurrent as F, recurrent_cells as cells
 from jaxdl.functional.checks import Number
 from jaxdl.functional.dropout import drops
 from jaxdl.functional.recurrent import Outputs, Sequences, State

@@ -7,12 +7,12 @@ plain linear layer at the end.
 
 import jax
 from flax import linen as nn
-from jaxtyping import Array, Float
 
 from jaxdl.functional import max_pool2d
 from jaxdl.layers import Conv, Linear
-
-SMALLEST_IMAGE = 16  # 16 - 4 = 12, pooled 6, 6 - 4 = 2, pooled 1
+from jaxdl.models.cnn import SMALLEST_IMAGE, Images, Logits
+from jaxdl.models.images import check_images
+from jaxdl.models.inputs import flatten
 
 
 class LeNet(nn.Module):
@@ -29,19 +29,13 @@ class LeNet(nn.Module):
     num_classes: int = 10
 
     @nn.compact
-    def __call__(
-        self, x: Float[Array, "batch height width channels"]
-    ) -> Float[Array, "batch classes"]:
-        if x.ndim != 4:
-            raise ValueError(f"LeNet needs (batch, height, width, channels): {x.shape}")
-        height, width = x.shape[1:3]
-        if min(height, width) < SMALLEST_IMAGE:
-            raise ValueError(f"LeNet needs 16x16 pixels or more, got {height}x{width}")
+    def __call__(self, x: Images) -> Logits:
+        check_images("LeNet", x, SMALLEST_IMAGE)
         x = jax.nn.sigmoid(Conv(6, 5, name="conv1")(x))
         x = max_pool2d(x, 2)
         x = jax.nn.sigmoid(Conv(16, 5, name="conv2")(x))
         x = max_pool2d(x, 2)
-        x = x.reshape(len(x), -1)
+        x = flatten(x)
         x = jax.nn.sigmoid(Linear(120, name="fc1")(x))
         x = jax.nn.sigmoid(Linear(84, name="fc2")(x))
         return Linear(self.num_classes, name="fc3")(x)

@@ -6,8 +6,5 @@
 PyTorch is imported where a PyTorch module is given, and not before.
 """
 
-from jaxdl.parity.comparison import assert_parity as assert_parity
-from jaxdl.parity.comparison import compare as compare
-from jaxdl.parity.report import Cause as Cause
-from jaxdl.parity.report import Report as Report
-from jaxdl.parity.report import Row as Row
+from jaxdl.parity.comparison import assert_parity as assert_parity, compare as compare
+from jaxdl.parity.report import Cause as Cause, Report as Report, Row as Row

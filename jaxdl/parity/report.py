@@ -8,8 +8,8 @@ import numpy as np
 Key = tuple[str, str]  # a stage, such as "gradients", and what is compared in it
 Values = dict[Key, np.ndarray]
 
-# Stages in which both sides have layouts of their own: channels last, channels first.
 OUTPUT = "(output)"  # of the whole module
+# Stages in which both sides have layouts of their own: channels last, channels first.
 LAYERS = ("evaluation", "training", "input gradients")
 
 

@@ -63,8 +63,8 @@ def sweep_figure(
 def _tick_values(axes: Axes, values: np.ndarray) -> None:
     """Puts ticks at the values of a whole number, or at some where there is no room."""
     log = axes.get_xscale() == "log"
-    places = np.log(values) if log else values
-    if np.ptp(places) <= ROOM * np.diff(places).min():
+    places = np.log(values) if log else values.astype(float)
+    if np.ptp(places) <= ROOM * np.diff(places).min(initial=np.inf):
         axes.set_xticks(values, map(str, values))
         axes.xaxis.set_minor_locator(NullLocator())
     elif not log:

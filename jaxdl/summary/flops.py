@@ -30,7 +30,7 @@ PER_WINDOW = {
 # What moves, chooses or renames numbers.
 FREE = {
     "all_gather", "all_to_all", "bitcast_convert_type", "broadcast_in_dim",
-    "complex", "concatenate", "conj", "convert_element_type", "copy", "copy_p",
+    "complex", "concatenate", "conj", "convert_element_type", "copy",
     "device_put", "dynamic_slice", "dynamic_update_slice", "empty", "empty2",
     "gather", "get", "imag", "iota", "name", "optimization_barrier", "pad",
     "pbroadcast", "ppermute", "pvary", "real", "reduce_precision", "reshape", "rev",

@@ -33,7 +33,7 @@ def ensemble(
     Warns of members whose parameters are not finite.
     """
     constants, traced = _single_point(settings, static)
-    check_keys(keys, keys.shape[:1] or (1,))
+    check_keys(keys, np.shape(keys)[:1] or (1,))
 
     def program(traced, keys, data):
         def member(key):

@@ -8,7 +8,7 @@ import jax
 from jax import lax
 from jaxtyping import PyTree
 
-from jaxdl.training import _equations as equations
+from jaxdl.training import equations
 
 if TYPE_CHECKING:
     from jax.extend.core import Jaxpr

@@ -118,7 +118,7 @@ def _cells(sweep: Sweep, point: int) -> list[str]:
     settings = [_short(values[point]) for values in sweep.settings.values()]
     if failed.any():
         told = f"not finite in {failed.sum()} of {len(failed)}"
-        return settings + [told] + [""] * (len(names) - 1)
+        return settings + [told, *[""] * len(names)][: len(names)]
     return settings + [
         f"{sweep.mean[name][point]:.4g}"
         + (f" ± {sweep.std[name][point]:.2g}" if len(failed) > 1 else "")

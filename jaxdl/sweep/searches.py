@@ -1,4 +1,4 @@
-"""Searches, cross-validation and ensembles, made of `run_members`."""
+"""Searches and cross-validation, made of `run_members`."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any

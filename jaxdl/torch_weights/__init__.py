@@ -13,8 +13,12 @@ No PyTorch is needed, save to read its pickles.
 (2, 3)
 """
 
-from jaxdl.torch_weights.conversion import MisfitError as MisfitError
-from jaxdl.torch_weights.conversion import from_state_dict as from_state_dict
-from jaxdl.torch_weights.conversion import to_state_dict as to_state_dict
-from jaxdl.torch_weights.files import read_weights as read_weights
-from jaxdl.torch_weights.files import write_weights as write_weights
+from jaxdl.torch_weights.conversion import (
+    MisfitError as MisfitError,
+    from_state_dict as from_state_dict,
+    to_state_dict as to_state_dict,
+)
+from jaxdl.torch_weights.files import (
+    read_weights as read_weights,
+    write_weights as write_weights,
+)

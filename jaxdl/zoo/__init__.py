@@ -7,9 +7,10 @@ Names, structure and settings are those of timm 1.0 (Wightman, "PyTorch Image Mo
 so that its weights, and torchvision's, fit as they are.
 """
 
-from jaxdl.zoo.configs import Config as Config
-from jaxdl.zoo.configs import default_cfg as default_cfg
-from jaxdl.zoo.configs import list_models as list_models
-from jaxdl.zoo.configs import preprocess as preprocess
-from jaxdl.zoo.create import Model as Model
-from jaxdl.zoo.create import create_model as create_model
+from jaxdl.zoo.configs import (
+    Config as Config,
+    default_cfg as default_cfg,
+    list_models as list_models,
+    preprocess as preprocess,
+)
+from jaxdl.zoo.create import Model as Model, create_model as create_model

@@ -63,8 +63,8 @@ def create_model(
 
     Raises:
       ValueError: there is no such model, a number is too small, `dtype` is no floating
-        type, `key` is missing where
-        something is drawn, or the weights do not fit or are damaged.
+        type, `key` is missing where something is drawn, or the weights do not fit or
+        are damaged.
       FileNotFoundError: there is no such file.
       OSError: the weights cannot be fetched; the message says what to bring from where.
       TypeError: there is no such argument.

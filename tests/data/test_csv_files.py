@@ -6,8 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import example, given, settings
-from hypothesis import strategies as st
+from hypothesis import example, given, settings, strategies as st
 
 from jaxdl.data.csv_files import parse_number, read_numeric_csv, read_rows, write_rows
 from jaxdl.data.names import read_names

@@ -4,8 +4,7 @@ import os
 import jax
 import numpy as np
 import pytest
-from hypothesis import example, given
-from hypothesis import strategies as st
+from hypothesis import example, given, strategies as st
 from PIL import Image
 
 from jaxdl.data.decoding import decode_image

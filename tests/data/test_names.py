@@ -5,8 +5,7 @@ import jax
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from jaxdl.data import faker_names, random_split
 from jaxdl.data.faker_names import FAKER_TABLES, bundled_names

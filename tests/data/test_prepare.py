@@ -24,8 +24,7 @@ import tensorflow_datasets as tfds
 from tensorflow_datasets.core.download.checksums import UrlInfo
 from tensorflow_datasets.core.hashing import Hasher
 
-from jaxdl.data import __main__ as command_line
-from jaxdl.data import idx_sources, load_images
+from jaxdl.data import __main__ as command_line, idx_sources, load_images
 from jaxdl.data.idx_sources import CONTENT_DIGESTS, FILES
 from jaxdl.data.prepare import prepare_images
 from jaxdl.data.tfds_images import PREPARABLE, load_prepared

@@ -7,8 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from jaxdl.functional import adaptive_avg_pool2d, avg_pool1d, avg_pool2d, avg_pool3d
 from tests.oracle import assert_agrees, assert_close, random

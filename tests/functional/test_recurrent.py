@@ -8,14 +8,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 from jax.experimental import checkify
 from jax.sharding import PartitionSpec as P
 
 from jaxdl.backend import as_defined
-from jaxdl.functional import recurrent_cells as cells
-from jaxdl.functional import recurrent_packed
+from jaxdl.functional import recurrent_cells as cells, recurrent_packed
 from jaxdl.functional.recurrent import gru, lstm, rnn
 from jaxdl.functional.recurrent_cells import RecurrentWeights
 from jaxdl.sharding import make_mesh

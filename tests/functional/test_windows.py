@@ -4,10 +4,10 @@ import inspect
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from jaxdl.functional import Window, output_size, receptive_field
 from jaxdl.functional.windows import as_sizes
@@ -62,6 +62,12 @@ def test_one_axis_in_tuples_gives_tuples():
     stack = [Window((5,)), Window(2, stride=2), Window((5,))]
     assert output_size((28,), stack) == (8,)
     assert receptive_field(stack) == (14,)
+
+
+def test_integers_of_numpy_are_integers():
+    stack = [Window(5)._replace(kernel_size=np.int64(5)), Window(2, stride=2)]
+    assert inspect.unwrap(output_size)(np.int64(28), stack) == 12
+    assert receptive_field(stack) == 6
 
 
 def test_same_and_valid_padding():

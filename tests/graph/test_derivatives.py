@@ -6,8 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from jaxdl.graph import gradient_paths, node_gradients, node_values, trace
 from tests.oracle import assert_close, random, to_torch

@@ -8,8 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from jaxdl.graph import node_gradients, node_values, to_dot, to_svg, trace
 from jaxdl.graph.layout import (

@@ -59,6 +59,11 @@ def test_lenet_has_the_courses_parameters():
     }
 
 
+def test_no_images_have_no_logits():
+    variables = LeNet().init(jax.random.key(0), jnp.zeros((1, 28, 28, 1)))
+    assert LeNet().apply(variables, jnp.zeros((0, 28, 28, 1))).shape == (0, 10)
+
+
 @pytest.mark.parametrize("size", [(15, 28), (28, 8)])
 def test_images_too_small(size):
     with pytest.raises(ValueError, match=f"16x16 pixels or more, got {size[0]}x"):

@@ -6,8 +6,7 @@ import numpy as np
 import optax
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from jaxdl.optimizers import clip_grad_norm, clip_grad_value, sgd
 from tests.oracle import assert_trees_match, random, to_torch

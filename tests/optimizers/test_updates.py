@@ -8,8 +8,7 @@ import numpy as np
 import optax
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from jaxdl import optimizers
 from jaxdl.optimizers import adagrad, adam, adamw, rmsprop, sgd, step_lr
