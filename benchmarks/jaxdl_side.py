@@ -53,7 +53,7 @@ NETWORKS = {
 }
 KEY = jax.random.key(1)
 LOSSES = {
-    "squared_error": lambda outputs, y: mse_loss(outputs, y),
+    "squared_error": mse_loss,
     "binary": lambda outputs, y: binary_cross_entropy(sigmoid(outputs), y),
 }
 Begin = Callable[[], Callable[[], np.ndarray]]
@@ -186,7 +186,7 @@ def evaluating(case: Case, data: Arrays, params: Any, model_state: Any) -> Begin
 
 
 def members(case: Case, data: Arrays, starts: list[Any]) -> Begin:
-    loss_fn, n = make_loss(case), case.members
+    loss_fn = make_loss(case)
     if case.kind == "ensemble":
         stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *starts)
     [shared], rows = starts[:1], folds_of(case) if case.kind == "folds" else None
@@ -205,8 +205,7 @@ def members(case: Case, data: Arrays, starts: list[Any]) -> Begin:
     def program(data, members):
         return run_members(partial(of_member, data), members)
 
-    rates = case.rates() if case.kind == "rates" else np.full(n, case.learning_rate)
-    rates = jnp.asarray(rates, jnp.float32)
+    rates = jnp.asarray(case.rates())
     start = stacked if case.kind == "ensemble" else None
     data, given = jax.device_put((data, (rates, start, rows)))
 

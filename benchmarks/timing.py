@@ -67,7 +67,7 @@ def ratio(others: Sequence[float], ours: Sequence[float]) -> dict[str, float]:
 def fresh(
     arguments: Sequence[str], environment: Mapping[str, str] | None = None
 ) -> dict[str, Any]:
-    """Wall time and peak memory of `python arguments`, and the JSON it prints last."""
+    """Wall and processor time of `python arguments`, and the JSON it prints last."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     start = time.perf_counter()
     done = subprocess.run(

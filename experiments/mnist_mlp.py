@@ -15,8 +15,8 @@ import jax.numpy as jnp
 
 from jaxdl.classification import classification, init_model
 from jaxdl.cli import run_main
-from jaxdl.config import ImageConfig
-from jaxdl.data import load_images, normalize
+from jaxdl.config import MomentumConfig
+from jaxdl.data import load_images, standardize_images
 from jaxdl.evaluation import evaluate_run, predict
 from jaxdl.loop import fit
 from jaxdl.models.mlp import MLP
@@ -27,26 +27,19 @@ from jaxdl.training import init_state, make_eval_step, make_train_step
 
 
 @dataclass(frozen=True)
-class Config(ImageConfig):
-    batch_size: int = 64
-    """images a step"""
-    learning_rate: float = 0.01
-    """of gradient descent"""
-    momentum: float = 0.5
-    """share of the last step that the next one keeps"""
+class Config(MomentumConfig):
+    epochs: int | None = None
+    """passes over the training images; by default 10 as in the course, and 400 for the
+    digits, which are 42 times fewer"""
 
-    course_epochs: ClassVar[int] = 10
+    digits_times: ClassVar[int] = 40
 
 
 def main(config: Config = Config()) -> dict[str, float]:
     """Returns the last epoch's metrics, and "seen/accuracy" on the training images."""
     init_key, run_key = jax.random.split(jax.random.key(config.seed))
     images = load_images(config.dataset, config.data_dir, config.image_size)
-    pixels, names = images.train["image"], images.class_names
-    mean, std = float(pixels.mean()), float(pixels.std())  # of MNIST: 0.1307, 0.3081
-    train, test = (
-        {**part, "image": normalize(part["image"], mean, std)} for part in images[:2]
-    )
+    train, test, names = standardize_images(images)  # MNIST's are 0.1307 and 0.3081
 
     model = MLP((512, 256, 128, 64, 10), names=("l1", "l2", "l3", "l4", "l5"))
     params, _ = init_model(model, init_key, test["image"][:1])

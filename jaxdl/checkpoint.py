@@ -52,9 +52,7 @@ def save(
     _begin_save(path, tree, note or {}).result()
 
 
-def replace(
-    directory: str | Path, tree: PyTree, note: Mapping[str, Any] | None = None
-) -> None:
+def replace(directory: str | Path, tree: PyTree) -> None:
     """Saves in the place of what is there, which stays until the new is complete.
 
     Where a kill left the old aside and nothing in its place, it is put back first.
@@ -65,7 +63,7 @@ def replace(
         old.rename(path)
     for leftover in fresh, old:
         shutil.rmtree(leftover, ignore_errors=True)
-    save(fresh, tree, note)
+    save(fresh, tree)
     if path.exists():
         path.rename(old)
     fresh.rename(path)

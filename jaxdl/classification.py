@@ -11,6 +11,7 @@ from flax import linen as nn
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
 from jaxdl.functional import cross_entropy
+from jaxdl.functional.checks import at_least_float32
 from jaxdl.metrics import accuracy
 from jaxdl.training import EvalFn, LossFn
 
@@ -83,7 +84,7 @@ def init_model(
 
 def _measures(logits: Array, batch: PyTree) -> dict[str, Array]:
     """Computed in float32 at least, whatever the model computes in."""
-    logits = logits.astype(jnp.promote_types(logits.dtype, jnp.float32))
+    logits = at_least_float32(logits)
     return {
         "loss": cross_entropy(
             logits, batch["label"], ignore_index=None, reduction="none"

@@ -290,7 +290,10 @@ def feed_stream(
     epochs: int,
     workers: int,
 ) -> Feed:
-    """Feeds from a stream: a loop of compiled steps, each on a batch read meanwhile."""
+    """Feeds from a stream: a loop of compiled steps, each on a batch read meanwhile.
+
+    Raises ValueError if the stream fills its last batch up.
+    """
     if stream.remainder != "drop":
         raise ValueError(
             f"a stream to train on needs remainder='drop', not {stream.remainder!r}:"

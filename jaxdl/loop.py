@@ -28,6 +28,7 @@ from jaxdl.resume import (
     stack_records,
 )
 from jaxdl.training import (
+    EvalStep,
     Metrics,
     TrainState,
     TrainStep,
@@ -41,7 +42,6 @@ from jaxdl.training import (
     steps_per_epoch,
 )
 
-EvalStep = Callable[[TrainState, PyTree, Array], Metrics]
 Callback = Callable[[int, TrainState, Record], None]
 History = dict[str, np.ndarray]
 

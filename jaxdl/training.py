@@ -48,6 +48,9 @@ class TrainState(NamedTuple):
 TrainStep = Callable[[TrainState, PyTree, PRNGKeyArray], tuple[TrainState, Metrics]]
 
 
+# eval_step(state, batch, mask): sums over the examples that count.
+EvalStep = Callable[[TrainState, PyTree, Bool[Array, " batch"]], Metrics]
+
 # steps(state, data, batches, key): step i trains on the examples `data[batches[i]]`,
 # for integers (steps, batch). Metrics gain a leading axis of steps.
 Steps = Callable[
@@ -162,9 +165,7 @@ def _as_given(found: PyTree, given: PyTree) -> PyTree:
     return jax.tree.unflatten(jax.tree.structure(given), jax.tree.leaves(found))
 
 
-def make_eval_step(
-    eval_fn: EvalFn,
-) -> Callable[[TrainState, PyTree, Bool[Array, " batch"]], Metrics]:
+def make_eval_step(eval_fn: EvalFn) -> EvalStep:
     """Returns a pure step that sums each of `eval_fn`'s values over the masked batch.
 
     `eval_fn` gives every value with a leading axis of examples. Sums, not means:
@@ -199,7 +200,7 @@ def make_eval_step(
 
 
 def make_evaluation(
-    eval_step: Callable[[TrainState, PyTree, Array], Metrics], batch_size: int
+    eval_step: EvalStep, batch_size: int
 ) -> Callable[[TrainState, PyTree], Metrics]:
     """Returns `evaluate(state, data)`: means over the examples, each counted once.
 

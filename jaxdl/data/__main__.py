@@ -5,7 +5,6 @@ from pathlib import Path
 
 from jaxdl.data.bundled import BUNDLED_TABLES
 from jaxdl.data.images import IMAGE_SETS
-from jaxdl.data.optional import import_optional
 from jaxdl.data.prepare import prepare_images
 from jaxdl.data.tfds_images import (
     PREPARABLE,
@@ -13,6 +12,7 @@ from jaxdl.data.tfds_images import (
     prepared_sets,
     tfds_directory,
 )
+from jaxdl.optional import import_optional
 
 COMMAND = "python -m jaxdl.data"
 

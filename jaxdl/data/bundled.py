@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from jaxdl.data.optional import import_optional
+from jaxdl.optional import import_optional
 
 BUNDLED_TABLES = ("breast_cancer", "diabetes_progression", "iris", "wine")
 

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from jaxtyping import UInt8
 
-from jaxdl.data.optional import import_optional
 from jaxdl.data.resize import new_size
+from jaxdl.optional import import_optional
 
 if TYPE_CHECKING:
     from PIL.Image import Image

@@ -6,8 +6,8 @@ from collections import Counter
 from jaxtyping import PRNGKeyArray
 
 from jaxdl.data.names import NameData, encode_countries, encode_names
-from jaxdl.data.optional import import_optional
 from jaxdl.data.splits import random_split
+from jaxdl.optional import import_optional
 
 MAX_LENGTH = 20
 

@@ -14,8 +14,8 @@ import numpy as np
 from jaxtyping import Shaped
 
 from jaxdl.data.idx import parse_idx, uncompress
-from jaxdl.data.optional import import_optional
 from jaxdl.data.tfds_images import PREPARABLE
+from jaxdl.optional import import_optional
 
 FILES = (
     "train-images-idx3-ubyte",

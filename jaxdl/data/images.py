@@ -8,9 +8,9 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Array, Float, UInt8
 
-from jaxdl.data.optional import import_optional
 from jaxdl.data.resize import resize_images
 from jaxdl.data.tfds_images import PREPARABLE, load_prepared, tfds_directory
+from jaxdl.optional import import_optional
 
 IMAGE_SETS = ("digits", *PREPARABLE)
 DIGITS_TEST_SIZE = 360

@@ -24,8 +24,8 @@ from jaxdl.data.idx_sources import (
     known_digests,
     read_idx_file,
 )
-from jaxdl.data.optional import import_optional
 from jaxdl.data.tfds_images import PREPARABLE, load_prepared, tfds_directory
+from jaxdl.optional import import_optional
 
 STAGING = "incomplete.jaxdl"
 

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Shaped
 
-from jaxdl.data.optional import import_optional
+from jaxdl.optional import import_optional
 
 BLOCK = 512
 

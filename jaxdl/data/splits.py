@@ -138,6 +138,10 @@ def _stack(parts: list[np.ndarray], missing: int) -> np.ndarray:
 
 
 def count_examples(data: Any) -> int:
+    """Returns the length of the leading axis that all arrays of `data` share.
+
+    Raises ValueError where there is none, or it is another for some.
+    """
     shapes = [np.shape(leaf) for leaf in jax.tree.leaves(data)]
     if not shapes or () in shapes:
         raise ValueError(f"data of leaf shapes {shapes} has no leading axis to split")

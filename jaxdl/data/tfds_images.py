@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import Int32, UInt8
 
-from jaxdl.data.optional import import_optional
 from jaxdl.data.png import decode_greyscale_pngs
+from jaxdl.optional import import_optional
 
 PREPARABLE = ("mnist", "fashion_mnist", "kmnist")
 """sets that `jaxdl.data.prepare` prepares"""
@@ -57,7 +57,11 @@ def remedy(name: str) -> str:
 
 
 def find_prepared(name: str, data_dir: Path) -> Path:
-    """The folder of the newest prepared version of a set."""
+    """The folder of the newest prepared version of a set.
+
+    Raises FileNotFoundError where there is none; the message says what is, and how to
+    prepare the set.
+    """
     if not data_dir.is_dir():
         raise FileNotFoundError(
             f"{name!r} is looked for in {data_dir}, which is no directory: "

@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 import jax
 import numpy as np
 
-from jaxdl.data.optional import import_optional
+from jaxdl.optional import import_optional
 
 T = TypeVar("T")
 

@@ -7,6 +7,7 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float
 
+from jaxdl.functional.checks import at_least_float32
 from jaxdl.functional.windows import (
     AXES,
     Pooling,
@@ -121,7 +122,7 @@ def _avg_pool(
             if k > n:
                 raise ValueError(f"kernel_size={k} exceeds input's {axis} {n}")
     sums = lax.reduce_window(
-        images.astype(jnp.promote_types(images.dtype, jnp.float32)),
+        at_least_float32(images),
         0.0,
         lax.add,
         window_dimensions=(1, *window.kernel, 1),

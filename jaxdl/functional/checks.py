@@ -36,6 +36,11 @@ def widened(
     return indices.astype(jnp.promote_types(indices.dtype, jnp.int32))
 
 
+def at_least_float32(array: Float[Array, "..."]) -> Float[Array, "..."]:
+    """Returns it in 32 bits or more: half precision neither adds up nor counts much."""
+    return array.astype(jnp.promote_types(array.dtype, jnp.float32))
+
+
 def check_indices(
     name: str,
     indices: Integer[Array | np.ndarray, "*shape"],

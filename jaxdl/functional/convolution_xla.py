@@ -38,9 +38,11 @@ def convolve(
 
 
 def pad_images(images, sliding: Sliding):
+    """Returns images (N, *sizes, C) with the zeros around them that `sliding` says."""
     return jnp.pad(images, ((0, 0), *sliding.pads, (0, 0)))
 
 
 def output_sizes(images, weight, sliding: Sliding) -> Sizes:
+    """Returns how many places the kernel has along each axis of the padded images."""
     axes = zip(images.shape[1:-1], weight.shape, *sliding[:3], strict=False)
     return tuple(count_windows(*along_axis) for along_axis in axes)

@@ -12,6 +12,7 @@ from jaxtyping import Array, Float, Integer
 
 from jaxdl.functional.checks import (
     Number,
+    at_least_float32,
     check_floating,
     check_indices,
     check_setting,
@@ -247,7 +248,7 @@ def _reduce_labelled(smoothed, log_p, target, weight, ignore_index, reduction):
     if reduction != "mean":
         return reduce_losses(losses, reduction)
     # Half precision cannot count a segmented image's pixels.
-    wide = losses.astype(jnp.promote_types(losses.dtype, jnp.float32))
+    wide = at_least_float32(losses)
     weights = jnp.ones_like(wide) if weight is None else jnp.asarray(weight)[labels]
     total = jnp.sum(jnp.where(counts, weights.astype(wide.dtype), 0))
     if weight is not None:  # smoothed losses of labels that weigh nothing are no 0

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
-from jaxdl.functional.checks import check_floating
+from jaxdl.functional.checks import at_least_float32, check_floating
 
 
 def batch_norm(
@@ -61,7 +61,7 @@ def batch_norm(
     if not input.size:
         return input, (running_mean, running_var)
 
-    rows = _at_least_float32(input).reshape(-1, input.shape[-1])
+    rows = at_least_float32(input).reshape(-1, input.shape[-1])
     scale = jnp.ones_like(rows[0]) if weight is None else weight.astype(rows.dtype)
     shift = jnp.zeros_like(rows[0]) if bias is None else bias.astype(rows.dtype)
     if train or running_mean is None or running_var is None:
@@ -102,7 +102,7 @@ def layer_norm(
     _check_parameters(input, weight, bias, shape)
 
     axes = tuple(range(-len(shape), 0))
-    x = _at_least_float32(input)
+    x = at_least_float32(input)
     centered = x - x.mean(axes, keepdims=True)
     variance = (centered**2).mean(axes, keepdims=True)
     output = centered * lax.rsqrt(variance + eps)
@@ -144,10 +144,6 @@ def _moved(running, batch, momentum):
         return None
     moved = (1 - momentum) * running + momentum * lax.stop_gradient(batch)
     return moved.astype(running.dtype)
-
-
-def _at_least_float32(x):
-    return x.astype(jnp.promote_types(x.dtype, jnp.float32))
 
 
 def _check_batch(

@@ -15,8 +15,7 @@ from jaxdl.sweep.results import Sweep, warn_of_failures
 from jaxdl.sweep.settings import as_points, by_static
 from jaxdl.sweep.train import Settings, Train, check_keys, is_finite, trained
 from jaxdl.training import (
-    Metrics,
-    TrainState,
+    EvalStep,
     check_arrays,
     check_named,
     compiled,
@@ -25,7 +24,6 @@ from jaxdl.training import (
     take,
 )
 
-EvalStep = Callable[[TrainState, PyTree, Array], Metrics]
 # name: examples, and which of them count
 HeldOut = dict[str, tuple[PyTree, Bool[Array, " n"]]]
 

@@ -14,6 +14,7 @@ Train = Callable[[dict[str, Any], PRNGKeyArray, PyTree], TrainState]
 
 
 def trained(train: Train, settings: dict, key: PRNGKeyArray, data) -> TrainState:
+    """Returns what `train` does. Raises ValueError if that is no TrainState."""
     try:
         state = train(settings, key, data)
     except TypeError as error:
@@ -28,12 +29,14 @@ def trained(train: Train, settings: dict, key: PRNGKeyArray, data) -> TrainState
 
 
 def is_finite(state: TrainState) -> Bool[Array, ""]:
+    """Tells whether all parameters, and the model state, are finite."""
     leaves = jax.tree.leaves((state.params, state.model_state))
     floats = [leaf for leaf in leaves if jnp.issubdtype(leaf.dtype, jnp.inexact)]
     return jnp.array([jnp.isfinite(leaf).all() for leaf in floats]).all()
 
 
 def check_keys(keys: Key[Array, "..."], *shapes: tuple[int, ...]) -> None:
+    """Raises ValueError unless they are random keys, of one of the shapes."""
     if not jnp.issubdtype(getattr(keys, "dtype", int), jax.dtypes.prng_key):
         raise ValueError("keys have to be those of jax.random.key, not raw numbers")
     if keys.shape not in shapes:

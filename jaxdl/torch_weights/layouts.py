@@ -130,6 +130,7 @@ def _prefixes(module: str) -> Iterator[str]:
 
 
 def renamed(module: str, rename: Mapping[str, str]) -> str:
+    """Returns a module's path with the longest beginning that `rename` has replaced."""
     for prefix in _prefixes(module):
         if prefix in rename:
             rest = module[len(prefix) :].removeprefix(".")

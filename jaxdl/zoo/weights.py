@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float, PRNGKeyArray, PyTree
 
-from jaxdl.data.optional import import_optional
+from jaxdl.optional import import_optional
 from jaxdl.torch_weights import MisfitError, from_state_dict, read_weights
 from jaxdl.zoo.configs import Config
 from jaxdl.zoo.drawing import draw
