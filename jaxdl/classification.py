@@ -13,7 +13,7 @@ from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 from jaxdl.functional import cross_entropy
 from jaxdl.functional.checks import at_least_float32
 from jaxdl.metrics import accuracy
-from jaxdl.training import EvalFn, LossFn
+from jaxdl.training import EvalFn, LossFn, check_names
 
 
 class Classification(NamedTuple):
@@ -45,7 +45,10 @@ def classification(
     >>> params, model_state = init_model(Linear(3), jax.random.key(0), x)
     >>> functions.logits_of(params, model_state, x).shape
     (5, 3)
+
+    Raises ValueError where `inputs` is one string.
     """
+    check_names("inputs", inputs)
 
     def logits_of(params, model_state, *arrays):
         variables = {"params": params, **dict(model_state)}

@@ -12,7 +12,7 @@ from jaxtyping import Array, Float, Int, PyTree
 from jaxdl.metrics import confusion_matrix
 from jaxdl.plots import show_confusion
 from jaxdl.resume import load_trained
-from jaxdl.training import compiled, num_examples
+from jaxdl.training import check_names, compiled, num_examples
 
 BATCH = 1000
 
@@ -98,6 +98,7 @@ def count_confusions(
       ValueError: there are no examples, or a label or a prediction is not within
         0..num_classes-1.
     """
+    check_names("inputs", inputs)
     arrays = [test[name] for name in inputs]
     predictions = predict(logits_of, params, model_state, *arrays)
     labels = jnp.asarray(test["label"])

@@ -276,9 +276,10 @@ def feed_blocks(
             return ahead[epoch][2]
         return one_by_one.measure(epoch, state)
 
-    trace = lambda state: None  # a block is one program, traced as it begins
     unseen = lambda epoch, stop, state: run_block(epoch, stop, state)[0]
-    return one_by_one._replace(parts=parts, measure=measure, trace=trace, block=unseen)
+    return one_by_one._replace(
+        parts=parts, measure=measure, trace=held_out.trace, block=unseen
+    )
 
 
 def feed_stream(

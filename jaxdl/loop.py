@@ -38,12 +38,18 @@ from jaxdl.training import (
     check_shapes,
     compiled,
     make_evaluation,
+    noting,
     num_examples,
     steps_per_epoch,
 )
 
 Callback = Callable[[int, TrainState, Record], None]
 History = dict[str, np.ndarray]
+
+CALLS = (
+    "fit calls train_step(state, batch, key) and eval_step(state, batch, mask):"
+    " make_train_step and make_eval_step make them of a loss_fn and an eval_fn."
+)
 
 
 class Watch(NamedTuple):
@@ -166,6 +172,8 @@ def fit(
     state = jax.tree.map(jnp.asarray, state)
     held_out = {name: jax.device_put(part) for name, part in held_out.items()}
     splits = ["train", *held_out]
+    if watch and not isinstance(watch, Watch):
+        raise ValueError(f"watch={watch!r} is no Watch: write Watch({watch!r})")
     if watch and not any(watch.metric.startswith(f"{split}/") for split in splits):
         begin = " or ".join(f"{split}/" for split in splits)
         raise ValueError(f"watch={watch.metric!r} does not begin with {begin}")
@@ -174,10 +182,11 @@ def fit(
     epochs = -(-last_step // length)
 
     evaluate = compiled(make_evaluation(eval_step or _nothing, batch_size))
-    feed = open_feed(
-        train_step, state, data, key, HeldOut(evaluate, held_out), batch_size,
-        drop_last=drop_last, epochs=epochs, driver=driver, workers=workers,
-    )  # fmt: skip
+    with noting(CALLS):
+        feed = open_feed(
+            train_step, state, data, key, HeldOut(evaluate, held_out), batch_size,
+            drop_last=drop_last, epochs=epochs, driver=driver, workers=workers,
+        )  # fmt: skip
     saves = None
     if checkpoint_dir:
         settings = settings_of(key, held_out=sorted(held_out), **feed.settings)
@@ -209,7 +218,8 @@ def fit(
         elif saves and (lost := saves.reached()):
             report.line(f"begins again: {lost} steps had been done, and none saved")
         if int(state.step) < last_step:
-            feed.trace(state)
+            with noting(CALLS):
+                feed.trace(state)
         history: History = {}
         noticed: set[str] = set()
         if feed.block and not (callbacks or watch or saves):

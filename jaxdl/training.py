@@ -8,6 +8,7 @@ system: a model is whatever its loss function makes of `params` and `model_state
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import cache
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
@@ -80,13 +81,15 @@ def make_train_step(
     Raises:
       ValueError: `loss_fn` returns something else than (loss, (model_state, metrics)),
         a loss that is not one number, a model state of other entries than it was
-        given, or another "loss" among its metrics.
+        given, or another "loss" among its metrics; parameters that are no
+        floating-point numbers; or the state is another optimiser's.
     """
     loss_fn = _checked(loss_fn)
     value_and_grad = jax.value_and_grad(loss_fn, has_aux=True)
     optimizer = optax.with_extra_args_support(optimizer)
 
     def train_step(state, batch, key):
+        _check_params(state.params)
         step_key = jax.random.fold_in(key, state.step)
         (loss, (model_state, metrics)), grads = value_and_grad(
             state.params, state.model_state, batch, step_key
@@ -101,17 +104,43 @@ def make_train_step(
             )[0],
         }
         try:
-            updates, opt_state = optimizer.update(*arguments, **extra)
-        except TypeError as error:  # sam takes other extra arguments, and not these
-            unknown = "unexpected keyword argument"
-            if not any(f"{unknown} {name!r}" in str(error) for name in extra):
+            updates, opt_state = _update(optimizer, arguments, extra)
+        except Exception as error:
+            fresh = jax.eval_shape(optimizer.init, state.params)
+            if jax.tree.structure(fresh) == jax.tree.structure(state.opt_state):  # type: ignore[operator]
                 raise
-            updates, opt_state = optimizer.update(*arguments)
+            raise ValueError(
+                "opt_state is not of the optimizer that the train step was made with:"
+                f" that failed with {error}"
+            ) from error
         params = optax.apply_updates(state.params, updates)
         state = TrainState(state.step + 1, params, model_state, opt_state)
         return state, metrics | {"loss": loss}
 
     return train_step
+
+
+def _update(
+    optimizer: optax.GradientTransformationExtraArgs, arguments: Any, extra: Any
+) -> tuple[PyTree, PyTree]:
+    try:
+        return optimizer.update(*arguments, **extra)
+    except TypeError as error:  # sam takes other extra arguments, and not these
+        unknown = "unexpected keyword argument"
+        if not any(f"{unknown} {name!r}" in str(error) for name in extra):
+            raise
+        return optimizer.update(*arguments)
+
+
+def _check_params(params: PyTree) -> None:
+    for path, leaf in jax.tree.leaves_with_path(params):
+        if not jnp.issubdtype(jnp.result_type(leaf), jnp.inexact):
+            name = jax.tree_util.keystr(path, simple=True, separator="/")
+            raise ValueError(
+                f"params hold {name or 'an array'}, of {jnp.result_type(leaf)}, which"
+                ' has no gradient: give init_state variables["params"], and what else'
+                " a model has as its model_state"
+            )
 
 
 def _checked(loss_fn: LossFn) -> LossFn:
@@ -205,7 +234,9 @@ def make_evaluation(
     """Returns `evaluate(state, data)`: means over the examples, each counted once.
 
     All batches have one shape. The last is filled up with copies of the last example,
-    which the mask leaves out.
+    which the mask leaves out. So what a model makes of an example must not depend on
+    the others, as it does where batch statistics are used in evaluation: there take a
+    batch size that divides the data.
     """
     _check_positive(batch_size)
     eval_step = uncompiled(eval_step)
@@ -378,8 +409,9 @@ def compute_in(
     come back as float32 at least, and `model_state` in the types that it had.
 
     Raises:
-      ValueError: the batch has no entry of one of these names.
+      ValueError: the batch has no entry of one of these names, or they are one string.
     """
+    check_names("inputs", inputs)
 
     def cast(tree, dtype_of):
         return jax.tree.map(
@@ -425,7 +457,7 @@ def choose_driver(
     """
     if jax.default_backend() != "cpu":
         return "scan"
-    jaxpr = jax.make_jaxpr(train_step)(state, batch, key)
+    jaxpr = jax.make_jaxpr(uncompiled(train_step))(state, batch, key)
     slow = any(map(_is_permuted_convolution, equations(jaxpr.jaxpr)))
     return "loop" if slow else "scan"
 
@@ -512,6 +544,22 @@ def num_examples(data: PyTree) -> int:
     if n == 0:
         raise ValueError("data holds no examples")
     return n
+
+
+def check_names(argument: str, names: Sequence[str]) -> None:
+    """Raises ValueError where one string stands for several."""
+    if isinstance(names, str):
+        raise ValueError(f"{argument}={names!r} is one string; give ({names!r},)")
+
+
+@contextmanager
+def noting(note: str) -> Iterator[None]:
+    """Adds a note to a TypeError, as of functions called with other arguments."""
+    try:
+        yield
+    except TypeError as error:
+        error.add_note(note)
+        raise
 
 
 def check_named(held_out: Any, data: PyTree) -> None:

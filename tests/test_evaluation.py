@@ -190,6 +190,11 @@ def test_labels_and_predictions_without_a_name_are_refused():
         count({"image": x[:0], "label": np.array([], int)}, 4)
 
 
+def test_inputs_are_several():
+    with pytest.raises(ValueError, match=r"inputs='x' is one string; give \('x',\)"):
+        classification(Linear(3), "x")
+
+
 def test_labels_to_be_ignored_are_none_of_a_classifiers():
     functions, x = classification(Linear(3)), jnp.ones((4, 2))
     params, _ = init_model(Linear(3), KEY, x)

@@ -180,7 +180,7 @@ def test_held_out_numbers_that_are_none_are_warned_of_once(run, driver):
     assert len(seen) == 1
 
 
-@pytest.mark.parametrize("driver", ["run", "scan", "loop"])
+@pytest.mark.parametrize("driver", ["auto", "run", "scan", "loop"])
 def test_compiled_steps_give_the_same_bits(run, driver):
     state, step, data = run
     evaluation = make_eval_step(eval_fn)
@@ -534,6 +534,23 @@ def test_sets_to_measure_on_are_arrays_by_their_names(run, unchecked):
     stream = Stream(range(5), 2, remainder="mask")
     with pytest.raises(ValueError, match="held_out/test is a Stream: expected an arr"):
         train(run, held_out={"test": stream}, **settings)
+
+
+def test_functions_of_other_arguments_get_a_note(run, unchecked):
+    """The loss in the place of the step, and eval_fn in that of eval_step."""
+    state, _, data = run
+    for driver in "auto", "scan":
+        with pytest.raises(TypeError) as caught:
+            train((state, loss_fn, data), driver=driver)
+        assert "make_train_step" in caught.value.__notes__[-1]
+        with pytest.raises(TypeError) as caught:
+            train(run, driver=driver, eval_step=eval_fn, held_out={"test": data})
+        assert "make_eval_step" in caught.value.__notes__[-1]
+
+
+def test_a_name_is_no_watch(run, unchecked):
+    with pytest.raises(ValueError, match=r"no Watch: write Watch\('train/loss'\)"):
+        train(run, watch="train/loss")
 
 
 def test_fit_is_no_part_of_a_program(run):

@@ -116,6 +116,46 @@ SPARED = param_groups({"*/bias": sgd(0.1), "*": sgd(0.1, weight_decay=0.1)})
 DECAYED = sgd(0.1, weight_decay=0.1)
 
 
+class TorchMean(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv = torch.nn.Conv1d(4, 3, 2)
+
+    def forward(self, x):
+        return self.conv(x).mean((1, 2))
+
+
+class MeanOfConv(nn.Module):
+    @nn.compact
+    def __call__(self, x):
+        return Conv(3, (2,), name="conv")(x).mean((1, 2))
+
+
+LENGTHS = [2, 5, 3]
+
+
+class TorchPacked(torch.nn.Module):
+    """Sequences (time, batch, features) of unequal lengths."""
+
+    def __init__(self):
+        super().__init__()
+        self.rnn = torch.nn.LSTM(4, 3, bidirectional=True)
+
+    def forward(self, x):
+        rnn = torch.nn.utils.rnn
+        packed = rnn.pack_padded_sequence(x, LENGTHS, enforce_sorted=False)
+        output, (h_n, _) = self.rnn(packed)
+        return rnn.pad_packed_sequence(output)[0], h_n
+
+
+class Packed(nn.Module):
+    @nn.compact
+    def __call__(self, x):
+        layer = LSTM(3, bidirectional=True, name="rnn")
+        output, (h_n, _) = layer(x, None, LENGTHS)
+        return output, h_n
+
+
 class MergedGRU(nn.Module):
     """A GRU with b_hn outside of the reset gate's product."""
 
@@ -168,8 +208,10 @@ class OneBiasGRU(nn.Module):
             SEQUENCES,
             {"channels_first": True},
         ),
+        (TorchMean, MeanOfConv, SEQUENCES, {"channels_first": True, "steps": 2}),
+        (TorchPacked, Packed, SEQUENCES, {"steps": 2}),
     ],
-    ids=["images", "gru", "lstm", "embedding", "conv1d"],
+    ids=["images", "gru", "lstm", "embedding", "conv1d", "one axis", "packed"],
 )
 def test_faultless_pairs_agree(torch_net, flax_net, inputs, options):
     report = compare(torch_net(), flax_net(), inputs, **options)
@@ -483,6 +525,11 @@ def test_batch_norm_eps_and_a_report_that_reads_as_a_table():
 def test_bad_arguments(options, message):
     with pytest.raises(ValueError, match=message):
         compare(torch.nn.Linear(3, 2), Linear(2), drawn(4, 3), **options)
+
+
+def test_modules_in_the_wrong_order(unchecked):
+    with pytest.raises(ValueError, match="flax_module is a Linear; PyTorch's comes fi"):
+        compare(Linear(2), torch.nn.Linear(3, 2), drawn(4, 3))
 
 
 def test_dropout_within_a_recurrent_layer():

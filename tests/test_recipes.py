@@ -270,6 +270,8 @@ def test_half_precision_keeps_targets_and_computes_losses_as_torchs_autocast(rng
     np.testing.assert_allclose(ours, theirs.item(), rtol=1e-6)
     with pytest.raises(ValueError, match="the batch has no 'image', only 'x', 'y'"):
         compute_in(jnp.bfloat16, loss)(params, (), batch, KEY)
+    with pytest.raises(ValueError, match=r"inputs='x' is one string; give \('x',\)"):
+        compute_in(jnp.bfloat16, loss, "x")
 
 
 def test_checkpointed_layers_keep_less_and_compute_the_same(rng, x64):

@@ -8,6 +8,7 @@ from contextlib import suppress
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 import safetensors.torch
 import torch
@@ -35,6 +36,7 @@ from jaxdl.torch_weights import (
     to_state_dict,
     write_weights,
 )
+from jaxdl.training import init_state
 from tests.oracle import assert_close, assert_same_bits, to_torch
 
 KEY = jax.random.key(0)
@@ -307,14 +309,22 @@ def test_one_table_of_all_that_does_not_fit(variables):
         ({"rename": {"bdy": "0"}}, "rename names 'bdy', but there is body, head"),
         ({"rename": {"body": "head"}}, "two arrays .* name 'head.bias'"),
         ({"flattened": {"neck": (3, 1, 1)}}, "flattened names 'neck'"),
+        ({"flattened": "body"}, r"flattened='body' is no {module: \(channels, "),
+        ({"rename": "body"}, "rename='body' is no {path: PyTorch's name}"),
         ({"flattened": {"body": (3, 2, 1)}}, r"has 6 features; body.weight .*\(3, 3\)"),
         ({"ignore": ("tail.*",)}, r"ignore='tail.\*' matches none of body.weight"),
         ({"ignore": "head.*"}, "is one string"),
     ],
 )
-def test_arguments_that_name_nothing(variables, arguments, message):
+def test_arguments_that_name_nothing(variables, arguments, message, unchecked):
     with pytest.raises(ValueError, match=message):
         from_state_dict(HEAD, variables, **arguments)
+
+
+def test_a_state_is_no_variables(variables):
+    state = init_state(variables["params"], optax.sgd(0.1))
+    with pytest.raises(ValueError, match="variables is a TrainState: give the dictio"):
+        to_state_dict(state)
 
 
 def test_params_alone_are_no_variables(variables):

@@ -526,6 +526,31 @@ def test_what_a_loss_function_has_to_return_is_said(returned, message):
         step(init_state(jnp.float32(1), optax.sgd(0.1)), {}, KEY)
 
 
+def test_parameters_without_a_gradient_are_named():
+    optimizer = optax.sgd(0.1)
+    variables = {"params": {"w": jnp.ones(2)}, "batch_stats": {"n": jnp.int32(0)}}
+    step = make_train_step(lambda p, *_: (p["params"]["w"].sum(), ((), {})), optimizer)
+    with pytest.raises(ValueError, match=r"params hold batch_stats/n, of int32, wh"):
+        step(init_state(variables, optimizer), {}, KEY)
+
+
+def test_a_state_of_another_optimiser_is_named():
+    step = make_train_step(lambda p, *_: (p**2, ((), {})), optax.adam(0.1))
+    state = init_state(jnp.float32(1), optax.sgd(0.1))
+    with pytest.raises(ValueError, match="opt_state is not of the optimizer that the"):
+        step(state, {}, KEY)
+
+
+def test_a_mistake_of_an_optimiser_keeps_its_words():
+    def fails(updates, state, params):
+        raise ArithmeticError("no")
+
+    optimizer = optax.GradientTransformation(lambda params: (), fails)
+    step = make_train_step(lambda p, *_: (p**2, ((), {})), optimizer)
+    with pytest.raises(ArithmeticError, match="no"):
+        step(init_state(jnp.float32(1), optimizer), {}, KEY)
+
+
 def test_a_loss_function_may_name_its_loss():
     step = make_train_step(lambda p, *_: ((q := p**2), ((), {"loss": q})), optax.sgd(1))
     _, metrics = step(init_state(jnp.float32(3), optax.sgd(1)), {}, KEY)

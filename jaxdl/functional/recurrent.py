@@ -35,6 +35,8 @@ Sequences = Float[Array, "*time_batch features"]
 Outputs = Float[Array, "*time_batch directions_hidden"]
 State = Float[Array, "layers_directions *state_batch hidden"]
 
+AXES = "(time, features) or three axes with the batch"
+
 
 def rnn(
     input: Sequences,
@@ -150,7 +152,7 @@ def _run(
     drop_between,
 ):
     """Runs all layers; returns the output and the last states."""
-    check_input(input, (2, 3), "(time, features) or three axes with the batch")
+    check_input(input, (2, 3), AXES)
     batched = input.ndim == 3
     swap = batched and batch_first
     x = input if batched else input[:, None]

@@ -181,14 +181,26 @@ def check_weights(weights: RecurrentWeights, features: int, gates: int, dtype) -
 
 def check_array(name: str, array, shape: tuple[int, ...], dtype) -> None:
     """Raises ValueError unless the array has this shape and dtype."""
+    if not hasattr(array, "shape"):
+        kind = type(array).__name__
+        raise ValueError(f"{name} is a {kind}; expected an array of shape {shape}")
     if array.shape != shape:
         raise ValueError(f"{name} has shape {array.shape}; expected {shape}")
     if array.dtype != dtype:
         raise ValueError(f"{name} has dtype {array.dtype}, input {dtype}")
 
 
+def check_is_array(input, axes: str) -> None:
+    """Raises ValueError for what has no shape, such as a packed sequence."""
+    if not hasattr(input, "shape"):
+        kind = type(input).__name__
+        packed = ": give it padded, with its lengths" if "Packed" in kind else ""
+        raise ValueError(f"input is a {kind}; expected an array, {axes}{packed}")
+
+
 def check_input(input, ndims: tuple[int, ...], axes: str) -> None:
     """Raises ValueError unless the input is floating and has that many axes."""
+    check_is_array(input, axes)
     if input.ndim not in ndims:
         raise ValueError(f"input has shape {input.shape}; expected {axes}")
     check_floating(input=input)

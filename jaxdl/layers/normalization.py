@@ -22,7 +22,8 @@ class BatchNorm(nn.Module):
     `num_batches_tracked`; every call with `train` updates it, so apply with
     mutable=["batch_stats"]. Initialisation does not, whatever `train` is. `momentum` is
     PyTorch's, 1 minus Flax's; None averages over all batches so far. Without
-    `track_running_stats` evaluation uses the batch's statistics as well.
+    `track_running_stats` evaluation uses the batch's statistics as well, so that
+    batches of another size, or one that is filled up, give other numbers.
 
     Raises:
       ValueError: as `jaxdl.functional.batch_norm`, or `x` has not the channels that

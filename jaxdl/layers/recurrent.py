@@ -19,8 +19,8 @@ from jaxtyping import Array, Float, Int
 from jaxdl.functional import recurrent as F, recurrent_cells as cells
 from jaxdl.functional.checks import Number
 from jaxdl.functional.dropout import drops
-from jaxdl.functional.recurrent import Outputs, Sequences, State
-from jaxdl.functional.recurrent_cells import RecurrentWeights
+from jaxdl.functional.recurrent import AXES, Outputs, Sequences, State
+from jaxdl.functional.recurrent_cells import RecurrentWeights, check_is_array
 from jaxdl.initializers import fan_in_uniform
 from jaxdl.layers.inputs import check_inputs
 
@@ -37,6 +37,7 @@ class _Recurrent(nn.Module):
     bidirectional: bool = False
 
     def _run(self, function: Callable[..., Any], gates: int, x, hx, lengths, train):
+        check_is_array(x, AXES)
         _check_positive("num_layers", self.num_layers)
         features, weights = x.shape[-1], []
         for layer in range(self.num_layers):

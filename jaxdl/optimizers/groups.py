@@ -16,8 +16,11 @@ def param_groups(
 
     Patterns are those of `jaxdl.params`; "*" as the last one takes the rest:
 
-        param_groups({"features/*": frozen(), "*/bias": sgd(0.1),
+        param_groups({"features/*": frozen(), "*/bias*": sgd(0.1),
                       "*": sgd(0.1, weight_decay=1e-4)})
+
+    Recurrent layers call their biases `bias_ih_l0` and the like, and their weights
+    `weight_ih_l0`, where others have a `kernel`; embeddings have an `embedding`.
 
     Each transformation sees its own parameters only. So clipping that is chained before
     the groups counts every gradient, those of frozen parameters too. PyTorch, where

@@ -48,6 +48,7 @@ def compare(
 
     `inputs` is one array or a tuple, channels last. PyTorch gets arrays of 4 axes or
     more with channels first; of 3 too with `channels_first` (Conv1d), none with False.
+    Packed sequences within PyTorch's module are compared padded.
     Weights and statistics are changed a little, by `seed`: zeros and ones hide much.
     The modules given stay as they are. Dropout is off, since masks never match.
 
@@ -59,11 +60,14 @@ def compare(
 
     Raises:
       ValueError: `rename` or `flattened` names what is not there, only one optimiser is
-        given, a recurrent layer has dropout, or PyTorch's module cannot take the
-        inputs.
+        given, a recurrent layer has dropout, the second module is none of Flax, or
+        PyTorch's module cannot take the inputs.
     """
     if (torch_optimizer is None) != (optimizer is None):
         raise ValueError("give both torch_optimizer and optimizer, or neither")
+    if not isinstance(flax_module, nn.Module):
+        kind = type(flax_module).__name__
+        raise ValueError(f"flax_module is a {kind}; PyTorch's comes first, then Flax's")
     if steps < 0:
         raise ValueError(f"steps={steps} is below 0")
     title = f"{type(torch_module).__name__} and {type(flax_module).__name__}"

@@ -27,9 +27,8 @@ class Problem(NamedTuple):
 
     def for_torch(self, array: np.ndarray) -> np.ndarray:
         """Moves channels to where PyTorch has them, as a copy."""
-        moved = self.channels_first
-        if moved is None:
-            moved = array.ndim > 3
+        moved = array.ndim > 3 if self.channels_first is None else self.channels_first
+        moved = moved and array.ndim > 2
         return np.array(np.moveaxis(array, -1, 1) if moved else array, order="C")
 
     def targets_like(self, outputs: Sequence[Any]) -> list[np.ndarray] | None:

@@ -156,6 +156,7 @@ def _recorded(net: Any, stage: str, side: TorchSide) -> Iterator[None]:
         nonlocal last_map
         counts[name] += 1
         side.calls.append(name)
+        output = _padded(output, getattr(module, "batch_first", False))
         for key, leaf in named_outputs(name, counts[name], output):
             side.values[stage, key] = _array(leaf)
             if leaf.ndim > 2:
@@ -170,6 +171,21 @@ def _recorded(net: Any, stage: str, side: TorchSide) -> Iterator[None]:
     finally:
         for handle in handles:
             handle.remove()
+
+
+def _padded(output: Any, batch_first: bool) -> Any:
+    """Pads the packed sequences among the outputs, as the twin has them."""
+
+    def is_packed(part):
+        return is_a(part, "PackedSequence")
+
+    def pad(part):
+        if not is_packed(part):
+            return part
+        rnn = import_module("torch.nn.utils.rnn")
+        return rnn.pad_packed_sequence(part, batch_first)[0]
+
+    return jax.tree.map(pad, output, is_leaf=is_packed)
 
 
 def named_outputs(name: str, call: int, output: Any) -> Iterator[tuple[str, Any]]:

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Key, PRNGKeyArray, PyTree
 
-from jaxdl.training import TrainState
+from jaxdl.training import TrainState, noting
 
 Settings = Mapping[str, Any]
 Train = Callable[[dict[str, Any], PRNGKeyArray, PyTree], TrainState]
@@ -15,14 +15,9 @@ Train = Callable[[dict[str, Any], PRNGKeyArray, PyTree], TrainState]
 
 def trained(train: Train, settings: dict, key: PRNGKeyArray, data) -> TrainState:
     """Returns what `train` does. Raises ValueError if that is no TrainState."""
-    try:
+    hint = f"If Python or a shape in `train` depends on one of {[*settings]}, name it"
+    with noting(f"{hint} in `static`."):
         state = train(settings, key, data)
-    except TypeError as error:
-        error.add_note(
-            f"If Python or a shape in `train` depends on one of {[*settings]}, name it"
-            " in `static`."
-        )
-        raise
     if not isinstance(state, TrainState):
         raise ValueError(f"train has to return a TrainState, not {type(state)}")
     return state

@@ -49,8 +49,17 @@ def layouts(
 
     Raises:
       ValueError: these are params and no variables, two arrays get one name, or
-        `rename` or `flattened` names what is not there or does not fit.
+        `rename` or `flattened` is no mapping, names what is not there or does not fit.
     """
+    if not isinstance(variables, Mapping):
+        kind = type(variables).__name__
+        raise ValueError(
+            f"variables is a {kind}: give the dictionary that init returns"
+        )
+    if flattened is not None and not isinstance(flattened, Mapping):
+        raise ValueError(f"flattened={flattened!r} is no {{module: (channels, ...)}}")
+    if rename is not None and not isinstance(rename, Mapping):
+        raise ValueError(f"rename={rename!r} is no {{path: PyTorch's name}}")
     if variables and not {"params", "batch_stats"} & set(variables):
         raise ValueError(
             f"variables has {', '.join(map(repr, variables))} and no 'params': give the"

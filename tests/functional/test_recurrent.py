@@ -13,7 +13,11 @@ from jax.experimental import checkify
 from jax.sharding import PartitionSpec as P
 
 from jaxdl.backend import as_defined
-from jaxdl.functional import recurrent_cells as cells, recurrent_packed
+from jaxdl.functional import (
+    PackedSequence,
+    recurrent_cells as cells,
+    recurrent_packed,
+)
 from jaxdl.functional.recurrent import gru, lstm, rnn
 from jaxdl.functional.recurrent_cells import RecurrentWeights
 from jaxdl.sharding import make_mesh
@@ -525,6 +529,9 @@ GOOD = RecurrentWeights(ones(2, 9), ones(3, 9), ones(9), ones(9))
             {"lengths": jnp.array([1, 0, 3, 4, 4])},
             r"length 0 at .* outside of 1..4",
         ),
+        ({"input": PackedSequence(ones(9, 2), jnp.array([5, 4]))}, "give it padded"),
+        ({"input": [[[1.0]]]}, r"input is a list; expected an array, \(time, feat"),
+        ({"hx": (ones(1, 5, 3),) * 2}, "hx is a tuple; expected an array of shape"),
         ({"dropout": 1.5}, r"dropout=1.5 is not within \[0, 1\]"),
         ({"dropout": -0.1}, r"dropout=-0.1 is not within"),
         ({"dropout": 0.5}, "dropout=0.5 needs train=True or train=False"),

@@ -193,6 +193,12 @@ def test_invalid_settings_raise(layer, settings, message, unchecked):
         initial(layer(**{"hidden_size": 3} | settings), x)
 
 
+def test_a_packed_sequence_is_given_padded(unchecked):
+    packed = torch.nn.utils.rnn.pack_sequence([torch.ones(4, 2)])
+    with pytest.raises(ValueError, match=r"input is a PackedSequence; .* give it pad"):
+        initial(GRU(3), packed)
+
+
 @pytest.mark.parametrize(("layer", "shape"), [(GRU(3), (4, 3)), (GRUCell(3), (4,))])
 def test_other_inputs_than_the_parameters_were_made_for(layer, shape):
     variables = {"params": initial(layer, jnp.zeros((*shape, 2)))}
