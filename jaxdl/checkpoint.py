@@ -191,6 +191,13 @@ class Checkpoints:
             raise ValueError(f"no checkpoint can be read:\n{reasons}")
         return None
 
+    def discard_others(self, note: Mapping[str, Any]) -> None:
+        """Deletes what was saved with another note, as by another run before."""
+        for step in self.steps:
+            path = self.directory / str(step)
+            if _note_of(path) != note:
+                self._remove(path)
+
     def clean(self) -> None:
         """Deletes what killed runs left half written or half deleted.
 
@@ -215,6 +222,16 @@ class Checkpoints:
             f"the checkpoint of step {step} cannot be written to {self.directory}"
             f" ({_first_line(error)}); the checkpoint before: {kept}"
         )
+
+
+def _note_of(path: Path) -> Any:
+    """Returns the note of a checkpoint, None if it cannot be read."""
+    from orbax.checkpoint import v1 as ocp
+
+    try:
+        return (ocp.metadata(path).custom_metadata or {}).get("note")
+    except Exception:  # of damaged files, orbax has many
+        return None
 
 
 class DamagedError(ValueError):
@@ -365,12 +382,15 @@ def _leaves(tree: PyTree) -> dict[str, str]:
 
 
 def _by_path(tree: PyTree) -> dict[str, Any]:
-    named: dict[str, Any] = {}
+    named, dotted = {}, set()
     for path, leaf in jax.tree.leaves_with_path(tree):
-        name = jax.tree_util.keystr(path, simple=True, separator="/")
-        if name in named:
-            raise ValueError(f"two entries have the path {name}: a name holds a /")
+        name, place = (
+            jax.tree_util.keystr(path, simple=True, separator=s) for s in ("/", ".")
+        )
+        if name in named or place in dotted:  # orbax puts points between names
+            raise ValueError(f"two entries have the path {name}: a name holds / or .")
         named[name] = leaf
+        dotted.add(place)
     return named
 
 

@@ -3,8 +3,12 @@
 A lesson's own configuration extends one of these; the text below a field is its --help.
 """
 
+import math
 from dataclasses import dataclass
 from typing import ClassVar
+
+COUNTS = ("batch", "batch_size", "epochs", "hidden", "steps", "units")
+"""fields that a lesson may have, of which there is one or more"""
 
 
 @dataclass(frozen=True)
@@ -30,8 +34,12 @@ class RunConfig:
         if not 0 <= self.seed < 2**32:  # JAX would keep its last 32 bits
             raise ValueError(f"seed={self.seed} is not within 0..{2**32 - 1}")
         learning_rate = getattr(self, "learning_rate", 0.0)
-        if not learning_rate >= 0:
+        if not 0 <= learning_rate < math.inf:
             raise ValueError(f"learning_rate={learning_rate} is not 0 or above")
+        for name in COUNTS:
+            count = getattr(self, name, None)
+            if count is not None and count < 1:
+                raise ValueError(f"{name}={count} is below 1")
 
 
 @dataclass(frozen=True)

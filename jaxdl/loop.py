@@ -3,6 +3,7 @@
 Another loop is as easily written from the same parts: this one is meant to be read.
 """
 
+import operator
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -133,9 +134,10 @@ def fit(
     `watch` names the metric by which an epoch is the best, and may stop the run early.
 
     With `checkpoint_dir` the run saves itself there, in the background, when the last
-    save is `save_seconds` old, at Ctrl-C and at its end: `latest`, and `best` if there
-    is a `watch`. If it is killed, the same call goes on from the last save and ends
-    with the same bits. Ctrl-C waits for the steps that run; pressed twice it does not.
+    save is `save_seconds` old and a program ends, at Ctrl-C and at its end: `latest`,
+    and `best`, of whole epochs, if there is a `watch`. If it is killed, the same call
+    goes on from the last save and ends with the same bits. Ctrl-C waits for the steps
+    that run; pressed twice it does not. One run at a time may use the directory.
 
     A program that trains several models gives the `name` of each, which stands before
     what is shown. With `show="bar"` that is a bar on a terminal and nothing else.
@@ -169,7 +171,8 @@ def fit(
     _check_key(key)
     held_out = dict(held_out)
     sets = held_out if isinstance(data, BatchStream) else {"train": data, **held_out}
-    state = jax.tree.map(jnp.asarray, state)
+    # In its own types, for good: those of Python's numbers do not come back when saved.
+    state = jax.tree.map(lambda x: jnp.asarray(x, jnp.result_type(x)), state)
     held_out = {name: jax.device_put(part) for name, part in held_out.items()}
     splits = ["train", *held_out]
     if watch and not isinstance(watch, Watch):
@@ -177,6 +180,7 @@ def fit(
     if watch and not any(watch.metric.startswith(f"{split}/") for split in splits):
         begin = " or ".join(f"{split}/" for split in splits)
         raise ValueError(f"watch={watch.metric!r} does not begin with {begin}")
+    drop_last = bool(drop_last)
     batch_size, length = _sizes(data, batch_size, drop_last)
     last_step = _last_step(epochs, steps, length)
     epochs = -(-last_step // length)
@@ -188,7 +192,9 @@ def fit(
             drop_last=drop_last, epochs=epochs, driver=driver, workers=workers,
         )  # fmt: skip
     saves = None
-    if checkpoint_dir:
+    if checkpoint_dir == "":
+        raise ValueError("checkpoint_dir='' names no directory: '.' is this one")
+    if checkpoint_dir is not None:
         settings = settings_of(key, held_out=sorted(held_out), **feed.settings)
         settings["watch"] = watch and [watch.metric, goal_of(watch.metric, watch.goal)]
         saves = Saves(checkpoint_dir, settings | samples_of(sets), save_seconds)
@@ -254,7 +260,7 @@ def fit(
                 report.line(_spell_epoch(epoch, epochs, records[-1]))
             for callback in callbacks:
                 callback(epoch, state, records[-1])
-            is_best = watch and watch.is_best(records)
+            is_best = watch and stop == length and watch.is_best(records)
             if saves and is_best:
                 saves.keep_best(state)
             position, met = 0, met if stop < length else {}
@@ -303,9 +309,10 @@ def _sizes(data: PyTree, batch_size: int | None, drop_last: bool) -> tuple[int, 
     if isinstance(data, BatchStream):
         if batch_size not in (None, data.batch_size):
             raise ValueError(f"batch_size={batch_size}, the stream's {data.batch_size}")
-        return data.batch_size, data.steps_per_epoch
+        return int(data.batch_size), data.steps_per_epoch
     if batch_size is None:
         raise ValueError("batch_size is missing: arrays have none of their own")
+    batch_size = operator.index(batch_size)
     n = num_examples(data)
     check_batch_size(batch_size, n)
     return batch_size, steps_per_epoch(n, batch_size, drop_last)

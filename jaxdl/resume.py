@@ -5,6 +5,7 @@ from the run's key and from it. So a run that goes on from any step ends with th
 of one that never stopped.
 """
 
+import json
 import os
 import signal
 import threading
@@ -55,7 +56,7 @@ class Saves:
         self.directory = Path(directory)
         self._latest = Checkpoints(self.directory / "latest")
         self._best = Checkpoints(self.directory / "best", keep=1)
-        self._settings = settings
+        self._settings = json.loads(json.dumps(settings))  # as they come back
         self._seconds = seconds
         self._saved: int | None = None
         self._best_state: TrainState | None = None
@@ -75,6 +76,7 @@ class Saves:
             checkpoints.clean()
         saved = self._latest.latest({"state": state})
         if saved is None:
+            self._best.discard_others(self._settings)
             return None
         _check_same(self.directory, saved.note, self._settings)
         records, met = (
@@ -243,8 +245,12 @@ def load_trained(
 
 
 def settings_of(key: PRNGKeyArray, **settings: Any) -> dict[str, Any]:
-    """Returns settings that JSON can hold, the run's key among them."""
-    return {"key": np.asarray(jax.random.key_data(key)).tolist(), **settings}
+    """Returns settings that JSON can hold, the run's key and JAX's own among them."""
+    numbers = np.asarray(jax.random.key_data(key)).tolist()
+    names = "jax_enable_x64", "jax_threefry_partitionable"
+    jax_settings = {name: getattr(jax.config, name) for name in names}
+    kind = str(jax.random.key_impl(key))
+    return {"key": numbers, "key_impl": kind, **jax_settings, **settings}
 
 
 def samples_of(data: PyTree) -> dict[str, str]:

@@ -1,6 +1,7 @@
 """A directory that holds one run: configuration, logs, checkpoints and figures."""
 
 import fcntl
+import io
 import os
 import shutil
 from collections.abc import Callable
@@ -99,8 +100,10 @@ class Run:
             checkpoint.replace(self.directory / "params", params)
         for name, figure in figures.items():
             file = self.directory / f"{name}.png"
-            figure.savefig(file, dpi=150)
-            self.events("about").png(name, file.read_bytes(), 0)
+            drawn = io.BytesIO()
+            figure.savefig(drawn, dpi=150)
+            _write_whole(file, drawn.getvalue())
+            self.events("about").png(name, drawn.getvalue(), 0)
             self._logged.add("figures")
 
     def __enter__(self) -> "Run":
@@ -154,7 +157,8 @@ def open_run(name: str, config: RunConfig) -> Run:
             directory = _make_stamped(directory)
         else:
             directory.mkdir(parents=True, exist_ok=True)
-        others = {path.name for path in directory.iterdir()} - {".lock"}
+        begun = {".lock", "config.yaml.part"}  # all that a kill may have left
+        others = {path.name for path in directory.iterdir()} - begun
         if others and "config.yaml" not in others:
             raise ValueError(f"--run-dir {directory} is not empty: name another")
         lock = _lock(directory)
@@ -200,10 +204,15 @@ def _write_config(path: Path, name: str, config: RunConfig) -> str | None:
     return before
 
 
-def _write_whole(path: Path, text: str) -> None:
+def _write_whole(path: Path, content: str | bytes) -> None:
     part = path.with_name(f"{path.name}.part")
-    part.write_text(text)
-    part.replace(path)
+    data = content.encode() if isinstance(content, str) else content
+    try:
+        part.write_bytes(data)
+        part.replace(path)
+    except OSError as error:  # a full disk names no file
+        part.unlink(missing_ok=True)
+        raise type(error)(f"cannot write {path}: {error.strerror}") from error
 
 
 def _check_same(path: Path, wanted: dict[str, Any]) -> None:

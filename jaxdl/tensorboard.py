@@ -27,7 +27,8 @@ class EventLog:
         # Two logs opened within a second would have one name.
         parts = f"{time.time():.0f}", socket.gethostname(), time.monotonic_ns()
         name = ".".join(map(str, ("events.out.tfevents", *parts, os.getpid())))
-        file = Path(directory, name).open("xb")  # noqa: SIM115
+        self._path = Path(directory, name)
+        file = self._path.open("xb")
         self._writer = RecordWriter(file)
         self._write(0, file_version="brain.Event:2")
         self._write(first_step, session_log=SessionLog(status=SessionLog.START))
@@ -115,5 +116,9 @@ class EventLog:
         from tensorboard.compat.proto.event_pb2 import Event
 
         event = Event(step=step, wall_time=time.time(), **content)
-        self._writer.write(event.SerializeToString())
-        self._writer.flush()
+        try:
+            self._writer.write(event.SerializeToString())
+            self._writer.flush()
+        except OSError as error:  # a full disk names no file
+            reason = f"cannot write the log {self._path}: {error.strerror}"
+            raise type(error)(reason) from error

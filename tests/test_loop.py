@@ -1,3 +1,4 @@
+import shutil
 import signal
 
 import jax
@@ -699,6 +700,64 @@ def test_steps_end_a_run_within_an_epoch(run, tmp_path, driver):
     # It is no epoch of the run: the same call gives the same, and more go on from it.
     assert_same_bits((part, history), train(run, steps=7, **settings))
     assert_same_bits((whole, by_epoch), train(run, steps=9, **settings))
+
+
+def test_the_best_is_of_a_whole_epoch(run, tmp_path):
+    settings = {"epochs": None, "checkpoint_dir": tmp_path, "save_seconds": 0}
+    settings["watch"] = Watch("train/error", "min")
+    _, history = train(run, steps=7, **settings)  # 3 to an epoch
+    best = 3 * int(1 + history["train/error"][:2].argmin())
+    history["train/error"][2] = 0  # as good as it may be
+    assert Checkpoints(tmp_path / "best").steps == [best]
+
+
+def test_another_runs_best_is_not_taken_for_this_ones(run, tmp_path):
+    """It was killed when its best was saved, and nothing else."""
+    other = {"epochs": 9, "watch": Watch("train/loss"), "checkpoint_dir": tmp_path}
+    train(run, **other)
+    shutil.rmtree(tmp_path / "latest")
+    train(run, **other | {"epochs": 1, "watch": Watch("train/error", "max")})
+    assert Checkpoints(tmp_path / "best").steps == [3]
+
+
+@pytest.mark.parametrize("driver", ["run", "scan", "loop"])
+def test_numbers_of_python_in_a_state_keep_their_types(tmp_path, driver):
+    """A saved one comes back with a type of its own, which half precision shows."""
+
+    def loss_fn(params, scale, batch, key):
+        error = (scale * params - batch["x"].astype(jnp.bfloat16)) ** 2
+        return error.mean(), (scale, {})
+
+    optimizer = optax.sgd(0.3)
+    state = init_state(jnp.bfloat16(0.7), optimizer, jnp.asarray(1.1))
+    data = {"x": np.linspace(1, 2, 8, dtype=np.float32)}
+    run = state, make_train_step(loss_fn, optimizer), data
+    whole, _ = train(run, driver=driver, epochs=4)
+    train(run, driver=driver, epochs=1, checkpoint_dir=tmp_path)
+    assert_same_bits(
+        train(run, driver=driver, epochs=4, checkpoint_dir=tmp_path)[0], whole
+    )
+
+
+def test_numpys_settings_are_saved(run, tmp_path, unchecked):
+    settings = {"batch_size": np.int64(4), "drop_last": np.bool_(True)}
+    first, _ = train(run, checkpoint_dir=tmp_path, **settings)
+    again, _ = train(run, checkpoint_dir=tmp_path, batch_size=4, drop_last=True)
+    assert_same_bits(first, again)
+
+
+def test_a_run_under_other_settings_of_jax_is_refused(run, tmp_path):
+    train(run, checkpoint_dir=tmp_path)
+    with (
+        jax.threefry_partitionable(False),
+        pytest.raises(ValueError, match="jax_threefry_partitionable: was True, is Fal"),
+    ):
+        train(run, checkpoint_dir=tmp_path, epochs=5)
+
+
+def test_no_directory_is_named(run):
+    with pytest.raises(ValueError, match="checkpoint_dir='' names no directory"):
+        train(run, checkpoint_dir="")
 
 
 def test_what_was_not_saved_is_said(run, tmp_path, capsys):

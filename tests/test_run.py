@@ -15,6 +15,7 @@ import numpy as np
 import optax
 import pytest
 import yaml
+from matplotlib.figure import Figure
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from jaxdl import checkpoint
@@ -214,6 +215,28 @@ def test_a_run_that_failed_at_once_is_taken_back(here):
     assert not (here / "mine").exists()
 
 
+def test_a_run_that_was_killed_before_it_had_a_configuration_begins_again(here):
+    (here / "mine").mkdir()
+    (here / "mine" / "config.yaml.part").write_text("less")
+    with open_run("lesson", Config(run_dir="mine")):
+        assert yaml.safe_load((here / "mine" / "config.yaml").read_text())["seed"] == 0
+
+
+def test_a_figure_that_cannot_be_written_leaves_the_one_before(here, monkeypatch):
+    def full_disk(path, data):
+        path.write_text("half")
+        raise OSError(28, "No space left on device")
+
+    with open_run("lesson", Config(run_dir="mine")) as run:
+        run.save(curves=Figure())
+        whole = (here / "mine" / "curves.png").read_bytes()
+        monkeypatch.setattr(Path, "write_bytes", full_disk)
+        with pytest.raises(OSError, match=r"cannot write .*curves\.png: No space left"):
+            run.save(curves=Figure((2, 2)))
+    assert (here / "mine" / "curves.png").read_bytes() == whole
+    assert not list((here / "mine").glob("*.part"))
+
+
 def test_a_run_that_failed_later_is_kept(here):
     def fail():
         with open_run("lesson", Config(run_dir="mine")) as run:
@@ -227,7 +250,7 @@ def test_a_run_that_failed_later_is_kept(here):
 
 @pytest.mark.parametrize(
     ("dataset", "epochs", "resolved"),
-    [("digits", None, 200), ("mnist", None, 5), ("digits", 3, 3), ("mnist", 0, 0)],
+    [("digits", None, 200), ("mnist", None, 5), ("digits", 3, 3), ("mnist", 1, 1)],
 )
 def test_epochs_by_default_depend_on_the_data_set(dataset, epochs, resolved):
     assert ImageConfig(dataset=dataset, epochs=epochs).epochs == resolved
@@ -239,7 +262,13 @@ def test_seeds_that_jax_would_cut(seed):
         RunConfig(seed=seed)
 
 
-@pytest.mark.parametrize("rate", [-1e-3, float("nan")])
+@pytest.mark.parametrize("epochs", [0, -1])
+def test_fewer_epochs_than_one(epochs):
+    with pytest.raises(ValueError, match=f"epochs={epochs} is below 1"):
+        ImageConfig(epochs=epochs)
+
+
+@pytest.mark.parametrize("rate", [-1e-3, float("nan"), float("inf")])
 def test_learning_rates_below_zero(rate):
     with pytest.raises(ValueError, match=f"learning_rate={rate} is not"):
         Config(learning_rate=rate)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from jaxtyping import UInt8
 
+from jaxdl.data.png import SIGNATURE, check_png
 from jaxdl.data.resize import new_size
 from jaxdl.optional import import_optional
 
@@ -36,6 +37,8 @@ def decode_image(
     """
     pil_image = import_optional("PIL.Image", "decoding images")
     try:
+        if data.startswith(SIGNATURE):  # Pillow does not look at checksums
+            check_png(data)
         with pil_image.open(io.BytesIO(data), formats=FORMATS) as encoded:
             image = _to_rgb(encoded)
     # Damaged files surface in Pillow as many unrelated exception types.

@@ -63,8 +63,17 @@ class ImageFiles:
         """The images at `rows`, in that order: one part of a split, for instance.
 
         `random_split(key, np.arange(len(files)), [0.8, 0.2])` draws the rows of two.
+
+        Raises:
+            ValueError: they are no integers: of a mask, np.flatnonzero makes rows.
         """
-        rows = np.asarray(rows).tolist()
+        rows = np.asarray(rows)
+        if rows.dtype.kind not in "iu" and rows.size:
+            raise ValueError(
+                f"rows have dtype {rows.dtype}; expected integers, such as"
+                " np.flatnonzero makes of a mask"
+            )
+        rows = rows.tolist()
         return replace(
             self,
             paths=tuple(self.paths[row] for row in rows),
@@ -157,10 +166,11 @@ def _read_entries(
     header, *rows = read_rows(labels_csv)
     columns = [field.strip() for field in header.fields]
     for column in ("path", "label"):
-        if column not in columns:
+        if columns.count(column) != 1:
+            wrong = "is there more than once" if column in columns else "is missing"
             raise ValueError(
                 f"{labels_csv} line {header.line} names the columns {columns}: "
-                f"{column!r} is missing"
+                f"{column!r} {wrong}"
             )
     if not rows:
         raise ValueError(f"{labels_csv} lists no images below its header")
@@ -200,5 +210,5 @@ def _find_images(folder: Path) -> list[str]:
 
 
 def _class_names(names: Sequence[str]) -> list[str]:
-    by_value = all(name.isdecimal() for name in names)
+    by_value = all(name.removeprefix("-").isdecimal() for name in names)
     return sorted(set(names), key=lambda name: (int(name) if by_value else 0, name))

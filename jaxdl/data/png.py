@@ -44,6 +44,13 @@ def decode_greyscale_pngs(
     return _unfilter(lines.reshape(len(images), height, 1 + width))
 
 
+def check_png(png: bytes) -> None:
+    """Raises ValueError for a chunk whose checksum does not fit, or that is cut off."""
+    kind, end = b"", len(SIGNATURE)
+    while kind != b"IEND":
+        kind, end = _check_chunk(png, end)
+
+
 def _size(png: bytes) -> tuple[int, int]:
     """Height and width of an image, known to be of the kind that is decoded here."""
     if not png.startswith(SIGNATURE):

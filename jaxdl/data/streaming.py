@@ -158,7 +158,7 @@ class Stream:
         return {
             "position": position,
             "seed": self._seed and list(self._seed),
-            "batch_size": self.batch_size,
+            "batch_size": int(self.batch_size),
             "examples": len(self.source),
             "remainder": self.remainder,
         }

@@ -77,6 +77,16 @@ def test_parts_of_a_folder(tmp_path):
         assert part[0]["image"].shape == (3, 3, 3)
 
 
+def test_a_mask_is_no_rows(tmp_path, unchecked):
+    write_folder(tmp_path, [f"{name}/{i}.png" for name in "ab" for i in range(3)])
+    files = image_folder(tmp_path)
+    mask = np.array(files.labels) == 1
+    with pytest.raises(ValueError, match=r"dtype bool; .* np.flatnonzero"):
+        files.select(mask)
+    assert files.select(np.flatnonzero(mask)).labels == (1, 1, 1)
+    assert len(files.select([])) == 0
+
+
 def test_an_image_that_is_damaged_is_named(tmp_path):
     write_folder(tmp_path, ["a/0.png", "a/1.png"])
     path = tmp_path / "a" / "1.png"
@@ -157,7 +167,12 @@ def test_a_list_may_lie_elsewhere(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("labels", "classes"), [("10 9 9", ("9", "10")), ("10 cat 9", ("10", "9", "cat"))]
+    ("labels", "classes"),
+    [
+        ("10 9 9", ("9", "10")),
+        ("10 cat 9", ("10", "9", "cat")),
+        ("2 -1 10", ("-1", "2", "10")),
+    ],
 )
 def test_classes_are_sorted_by_value_if_all_are_integers(tmp_path, labels, classes):
     names = labels.split()
@@ -186,6 +201,7 @@ def test_lists_may_share_their_classes(tmp_path):
         ("file,label\nx.png,a\n", ValueError,
          r"\.csv line 1 names the columns \['file', 'label'\]: 'path' is missing"),
         ("path,class\nx.png,a\n", ValueError, "'label' is missing"),
+        ("path,label,label\nx.png,a,b\n", ValueError, "'label' is there more than"),
         ("path,label\n", ValueError, r"labels\.csv lists no images below its header"),
         ("", ValueError, r"labels\.csv is empty"),
         ("path,label\nx.png, \n", ValueError, "the label '', not the name of a class"),
