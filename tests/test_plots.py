@@ -230,6 +230,15 @@ def test_long_names_are_wrapped_and_cut(examples):
     ]
 
 
+def test_names_are_no_mathematics(examples):
+    names = ["$$", "$x", "a$b$"]
+    for figure in (
+        show_images(examples["image"], examples["label"], class_names=names),
+        show_confusion(np.eye(3, dtype=int), names),
+    ):
+        figure.savefig(io.BytesIO())
+
+
 def test_labels_without_a_name(examples):
     with pytest.raises(ValueError, match=r"class 2 has no name: class_names=\('a', 'b"):
         show_images(*examples.values(), class_names=("a", "b"))

@@ -67,7 +67,7 @@ def show_images(
         colour = "black" if predictions is None else RIGHT if name == label else WRONG
         if name != label:
             title += "\n" + _fitted(f"(is {name_of(label)})", 1)
-        axes.set_title(title, fontsize=8, color=colour, pad=3)
+        axes.set_title(title, fontsize=8, color=colour, pad=3, parse_math=False)
     if predictions is not None:
         right = int((shown == labels[: len(shown)]).sum())
         text = f"{right} of {len(shown)} named right"
@@ -144,8 +144,9 @@ def show_confusion(
     axes = figure.subplots()
     image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1, aspect="auto")
     figure.colorbar(image, label="share of the true class")
-    axes.set_xticks(range(len(counts)), names, rotation=45, ha="right", fontsize=8)
-    axes.set_yticks(range(len(counts)), names, fontsize=8)
+    words = {"fontsize": 8, "parse_math": False}  # a name may hold a $
+    axes.set_xticks(range(len(counts)), names, rotation=45, ha="right", **words)
+    axes.set_yticks(range(len(counts)), names, **words)
     axes.set(xlabel="predicted class", ylabel="true class")
     if len(counts) <= 20:
         for row, column in np.argwhere(shares >= 0.005):
