@@ -4,8 +4,10 @@ Orbax writes a checkpoint beside its place and renames it when it is complete. W
 does not notice is a flipped bit, so each array is saved with a digest of its bytes.
 """
 
+import fcntl
 import hashlib
 import json
+import os
 import shutil
 import time
 import warnings
@@ -91,6 +93,24 @@ def load_any(directory: str | Path) -> Saved:
     back as lists and named tuples as dictionaries. Raises as `load`.
     """
     return _read(directory, lambda found: found)
+
+
+def lock(directory: Path, name: str) -> int:
+    """Locks the directory for this process, until what is returned is closed.
+
+    The end of the process, even by a kill, unlocks it. Raises ValueError where another
+    has it, with the directory's `name`.
+    """
+    file = os.open(directory / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        holder = os.pread(file, 20, 0).decode(errors="replace").strip()
+        os.close(file)
+        raise ValueError(f"{name} is in use by process {holder or 'unknown'}") from None
+    os.truncate(file, 0)
+    os.pwrite(file, str(os.getpid()).encode(), 0)
+    return file
 
 
 class Checkpoints:

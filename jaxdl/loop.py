@@ -202,12 +202,17 @@ def fit(
     (state, records, met), unsaved = restored or (Progress(state, [], {}), 0)
     records = [_in_order(record, splits) for record in records]
     done, position = divmod(int(state.step), length)
-    if position and not restored:
-        raise ValueError(f"step {state.step} is {position} steps into an epoch")
-    if int(state.step) + (not restored) > last_step:
-        raise ValueError(
-            f"the run ends at step {last_step}, the state is at {state.step}"
-        )
+    try:
+        if position and not restored:
+            raise ValueError(f"step {state.step} is {position} steps into an epoch")
+        if int(state.step) + (not restored) > last_step:
+            raise ValueError(
+                f"the run ends at step {last_step}, the state is at {state.step}"
+            )
+    except ValueError:
+        if saves:
+            saves.finish()
+        raise
 
     def save(now: bool = False) -> None:
         """What was done of an epoch cut short is its middle: more may follow."""

@@ -20,7 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import PRNGKeyArray, PyTree
 
-from jaxdl.checkpoint import Checkpoints, Saved, check_savable, to_jax
+from jaxdl.checkpoint import Checkpoints, Saved, check_savable, lock, to_jax
 from jaxdl.params import paths
 from jaxdl.training import TrainState
 
@@ -59,19 +59,34 @@ class Saves:
         self._settings = json.loads(json.dumps(settings))  # as they come back
         self._seconds = seconds
         self._saved: int | None = None
+        self._lock: int | None = None
         self._best_state: TrainState | None = None
         self.interrupted = False
 
     def restore(self, state: TrainState) -> tuple[Progress, int] | None:
         """Returns the newest progress saved, and how many steps are done again.
 
-        Clears away what a killed run left half written.
+        Clears away what a killed run left half written, and locks the directory until
+        `finish`.
 
         Raises:
           ValueError: the run was saved with other settings, its state has another
-            structure or cannot be saved, or no checkpoint can be read.
+            structure or cannot be saved, no checkpoint can be read, or the directory is
+            another process's.
+          OSError: the directory cannot be made.
         """
         check_savable(state)
+        if jax.process_index() == 0:  # of several that train together
+            with self._writing():
+                self.directory.mkdir(parents=True, exist_ok=True)
+                self._lock = lock(self.directory, f"checkpoint_dir {self.directory}")
+        try:
+            return self._restored(state)
+        except BaseException:
+            self.finish()
+            raise
+
+    def _restored(self, state: TrainState) -> tuple[Progress, int] | None:
         for checkpoints in (self._latest, self._best):
             checkpoints.clean()
         saved = self._latest.latest({"state": state})
@@ -124,13 +139,23 @@ class Saves:
         self._saved = step
 
     def finish(self) -> None:
-        """Waits for what is still being written."""
-        self._latest.wait()
+        """Waits for what is still being written, and unlocks the directory."""
+        try:
+            self._latest.wait()
+        finally:
+            if self._lock is not None:
+                os.close(self._lock)
+                self._lock = None
 
     def _note_reached(self, step: int) -> None:
-        try:
+        with self._writing():
             self.directory.mkdir(parents=True, exist_ok=True)
             (self.directory / "reached").write_text(str(step))
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        try:
+            yield
         except OSError as error:  # a full disk names no file
             reason = f"the run cannot be saved to {self.directory}: {error.strerror}"
             raise type(error)(reason) from error

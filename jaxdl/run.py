@@ -1,6 +1,5 @@
 """A directory that holds one run: configuration, logs, checkpoints and figures."""
 
-import fcntl
 import io
 import os
 import shutil
@@ -132,7 +131,9 @@ class Run:
     def _remove_if_bare(self) -> None:
         """Takes back a run that failed before there was anything to keep."""
         bare = {self.directory / "config.yaml", self.directory / ".lock"}
-        about = self.directory / "about"
+        about, saved = self.directory / "about", self.checkpoints
+        if saved.is_dir() and [path.name for path in saved.iterdir()] == [".lock"]:
+            shutil.rmtree(saved)
         if set(self.directory.iterdir()) <= {*bare, about}:
             shutil.rmtree(about, ignore_errors=True)
             for file in bare:
@@ -161,7 +162,7 @@ def open_run(name: str, config: RunConfig) -> Run:
         others = {path.name for path in directory.iterdir()} - begun
         if others and "config.yaml" not in others:
             raise ValueError(f"--run-dir {directory} is not empty: name another")
-        lock = _lock(directory)
+        lock = checkpoint.lock(directory, f"--run-dir {directory}")
         try:
             before = _write_config(directory / "config.yaml", name, config)
         except BaseException:
@@ -171,22 +172,6 @@ def open_run(name: str, config: RunConfig) -> Run:
         reason = f"cannot write the run to {directory}: {error.strerror}"
         raise type(error)(reason) from error
     return Run(directory, lock, before)
-
-
-def _lock(directory: Path) -> int:
-    """Locks the directory for this process; its end, even by a kill, unlocks it."""
-    lock = os.open(directory / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        holder = os.pread(lock, 20, 0).decode(errors="replace").strip()
-        os.close(lock)
-        raise ValueError(
-            f"--run-dir {directory} is in use by process {holder or 'unknown'}"
-        ) from None
-    os.truncate(lock, 0)
-    os.pwrite(lock, str(os.getpid()).encode(), 0)
-    return lock
 
 
 def _write_config(path: Path, name: str, config: RunConfig) -> str | None:

@@ -1,3 +1,4 @@
+import os
 import shutil
 import signal
 
@@ -24,6 +25,7 @@ from jaxdl.training import (
 from tests.oracle import EXACT, assert_same_bits
 
 KEY = jax.random.key(3)
+PID = os.getpid()
 
 
 def loss_fn(params, model_state, batch, key):
@@ -753,6 +755,18 @@ def test_a_run_under_other_settings_of_jax_is_refused(run, tmp_path):
         pytest.raises(ValueError, match="jax_threefry_partitionable: was True, is Fal"),
     ):
         train(run, checkpoint_dir=tmp_path, epochs=5)
+
+
+def test_one_run_at_a_time_uses_a_directory(run, tmp_path):
+    def another(epoch, state, record):
+        with pytest.raises(ValueError, match=rf"{tmp_path} is in use by process {PID}"):
+            train(run, checkpoint_dir=tmp_path)
+
+    train(run, checkpoint_dir=tmp_path, callbacks=[another])
+    for wrong in {"epochs": 1}, {"batch_size": 5}:  # refused, and it lets go
+        with pytest.raises(ValueError, match=r"the run ends|other settings"):
+            train(run, checkpoint_dir=tmp_path, **wrong)
+    train(run, checkpoint_dir=tmp_path, epochs=5)
 
 
 def test_no_directory_is_named(run):

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from textwrap import wrap
+from typing import Any
 
 import numpy as np
 from jax.typing import ArrayLike
@@ -144,7 +145,7 @@ def show_confusion(
     axes = figure.subplots()
     image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1, aspect="auto")
     figure.colorbar(image, label="share of the true class")
-    words = {"fontsize": 8, "parse_math": False}  # a name may hold a $
+    words: dict[str, Any] = {"fontsize": 8, "parse_math": False}  # a name may hold a $
     axes.set_xticks(range(len(counts)), names, rotation=45, ha="right", **words)
     axes.set_yticks(range(len(counts)), names, **words)
     axes.set(xlabel="predicted class", ylabel="true class")
