@@ -38,7 +38,8 @@ class RunConfig:
             raise ValueError(f"learning_rate={learning_rate} is not 0 or above")
         for name in COUNTS:
             count = getattr(self, name, None)
-            if count is not None and count < 1:
+            least = min(count) if isinstance(count, tuple) else count
+            if least is not None and least < 1:
                 raise ValueError(f"{name}={count} is below 1")
 
 
