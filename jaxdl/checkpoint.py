@@ -20,6 +20,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import PyTree
 
+from jaxdl.params import paths
+
 WRITING = ".orbax-checkpoint-tmp"
 """what orbax adds to the name of a checkpoint that it writes"""
 DELETING = "deleted-"
@@ -271,7 +273,7 @@ def _begin_save(path: Path, tree: PyTree, note: Mapping[str, Any]) -> Any:
 def check_savable(tree: PyTree) -> None:
     """Raises ValueError if a leaf is no array of numbers or keys, or an empty one.
 
-    Or if there is none.
+    Or if there is none, or if two have one path.
     """
     if not jax.tree.leaves(tree):
         raise ValueError("the tree holds no arrays: there is nothing to save")
@@ -284,6 +286,11 @@ def check_savable(tree: PyTree) -> None:
         if 0 in np.shape(leaf):
             shape = np.shape(leaf)
             raise ValueError(f"{name} has shape {shape}: there is nothing to save")
+    of_files: set[str] = set()
+    for name in paths(tree):
+        if (file := name.replace("/", ".")) in of_files:  # as orbax joins names
+            raise ValueError(f"two arrays would be the file {file}: a name holds a .")
+        of_files.add(file)
 
 
 def _arrays(tree: PyTree) -> PyTree:
@@ -307,7 +314,7 @@ def _numbers(tree: PyTree) -> PyTree:
 
 def _kinds_of_keys(tree: PyTree) -> dict[str, str]:
     """Returns the types of the keys by path: numbers of some fit others too."""
-    return {k: str(leaf.dtype) for k, leaf in _by_path(tree).items() if _is_key(leaf)}
+    return {k: str(leaf.dtype) for k, leaf in paths(tree).items() if _is_key(leaf)}
 
 
 def _is_key(leaf: Any) -> bool:
@@ -373,7 +380,7 @@ def _digests(tree: PyTree, note: Mapping[str, Any]) -> dict[str, str]:
         return digest(np.asarray(leaf).tobytes())
 
     words = json.dumps(note, sort_keys=True).encode()
-    arrays = {name: of_array(leaf) for name, leaf in _by_path(tree).items()}
+    arrays = {name: of_array(leaf) for name, leaf in paths(tree).items()}
     return {**arrays, "the note": digest(words)}
 
 
@@ -397,21 +404,8 @@ def _differences(found: dict[str, str], wanted: dict[str, str]) -> list[str]:
 
 
 def _leaves(tree: PyTree) -> dict[str, str]:
-    arrays = _by_path(tree).items()
+    arrays = paths(tree).items()
     return {name: f"{leaf.dtype}{list(leaf.shape)}" for name, leaf in arrays}
-
-
-def _by_path(tree: PyTree) -> dict[str, Any]:
-    named, dotted = {}, set()
-    for path, leaf in jax.tree.leaves_with_path(tree):
-        name, place = (
-            jax.tree_util.keystr(path, simple=True, separator=s) for s in ("/", ".")
-        )
-        if name in named or place in dotted:  # orbax puts points between names
-            raise ValueError(f"two entries have the path {name}: a name holds / or .")
-        named[name] = leaf
-        dotted.add(place)
-    return named
 
 
 def _first_line(error: Exception) -> str:

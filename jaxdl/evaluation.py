@@ -1,5 +1,6 @@
 """What a trained run makes of its test set, measured again from its files."""
 
+import io
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, PyTree
 
+from jaxdl.files import write_whole
 from jaxdl.metrics import confusion_matrix
 from jaxdl.plots import show_confusion
 from jaxdl.resume import load_trained
@@ -43,6 +45,7 @@ def evaluate_run(
       FileNotFoundError: the run has saved no state.
       ValueError: it is damaged, or has not these parameters, or a label or a prediction
         has none of the `class_names`.
+      OSError: the figure cannot be written; the message names it.
     """
     directory = Path(directory)
     trained = load_trained(directory / "checkpoints", params, model_state)
@@ -54,7 +57,9 @@ def evaluate_run(
     print(f"step {trained.step}: {accuracy:.1%} of {counts.sum()} test examples")
     print(spell_confusion(counts, class_names))
     figure = directory / "confusion.png"
-    show_confusion(counts, class_names).savefig(figure, dpi=150)
+    drawn = io.BytesIO()
+    show_confusion(counts, class_names).savefig(drawn, dpi=150)
+    write_whole(figure, drawn.getvalue())
     print(f"Figure: {figure}")
     return {"test/accuracy": accuracy}
 

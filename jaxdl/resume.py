@@ -10,7 +10,7 @@ import os
 import signal
 import threading
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 from zlib import crc32
@@ -21,6 +21,7 @@ import numpy as np
 from jaxtyping import PRNGKeyArray, PyTree
 
 from jaxdl.checkpoint import Checkpoints, Saved, check_savable, lock, to_jax
+from jaxdl.files import saying
 from jaxdl.params import paths
 from jaxdl.training import TrainState
 
@@ -152,13 +153,8 @@ class Saves:
             self.directory.mkdir(parents=True, exist_ok=True)
             (self.directory / "reached").write_text(str(step))
 
-    @contextmanager
-    def _writing(self) -> Iterator[None]:
-        try:
-            yield
-        except OSError as error:  # a full disk names no file
-            reason = f"the run cannot be saved to {self.directory}: {error.strerror}"
-            raise type(error)(reason) from error
+    def _writing(self) -> AbstractContextManager[None]:
+        return saying(f"the run cannot be saved to {self.directory}")
 
     def reached(self) -> int:
         """Returns how many steps the run had done, saved or not, when it was killed."""

@@ -15,6 +15,7 @@ from jaxtyping import PyTree
 
 from jaxdl import checkpoint
 from jaxdl.config import RunConfig
+from jaxdl.files import is_part, saying, write_whole
 from jaxdl.graph import to_graph_def, trace
 from jaxdl.params import paths
 from jaxdl.tensorboard import EventLog
@@ -101,7 +102,7 @@ class Run:
             file = self.directory / f"{name}.png"
             drawn = io.BytesIO()
             figure.savefig(drawn, dpi=150)
-            _write_whole(file, drawn.getvalue())
+            write_whole(file, drawn.getvalue())
             self.events("about").png(name, drawn.getvalue(), 0)
             self._logged.add("figures")
 
@@ -116,7 +117,7 @@ class Run:
         if error_type is not None:
             if self._before is not None and issubclass(error_type, ValueError):
                 # Refused, as too few epochs are: the run is what it was.
-                _write_whole(self.directory / "config.yaml", self._before)
+                write_whole(self.directory / "config.yaml", self._before)
             if issubclass(error_type, KeyboardInterrupt) and self.checkpoints.exists():
                 print(f"The same with --run-dir {self.directory} goes on")
             self._remove_if_bare()
@@ -153,24 +154,23 @@ def open_run(name: str, config: RunConfig) -> Run:
       OSError: it cannot be written; the message names it.
     """
     directory = RUNS / name if config.run_dir is None else Path(config.run_dir)
-    try:
+    with saying(f"cannot write the run to {directory}"):
         if config.run_dir is None:
             directory = _make_stamped(directory)
         else:
             directory.mkdir(parents=True, exist_ok=True)
-        begun = {".lock", "config.yaml.part"}  # all that a kill may have left
-        others = {path.name for path in directory.iterdir()} - begun
+        found = {path.name for path in directory.iterdir()}
+        others = {name for name in found if name != ".lock" and not is_part(name)}
         if others and "config.yaml" not in others:
             raise ValueError(f"--run-dir {directory} is not empty: name another")
         lock = checkpoint.lock(directory, f"--run-dir {directory}")
         try:
+            for name in filter(is_part, found):  # all that a kill may have left
+                (directory / name).unlink()
             before = _write_config(directory / "config.yaml", name, config)
         except BaseException:
             os.close(lock)
             raise
-    except OSError as error:
-        reason = f"cannot write the run to {directory}: {error.strerror}"
-        raise type(error)(reason) from error
     return Run(directory, lock, before)
 
 
@@ -185,19 +185,8 @@ def _write_config(path: Path, name: str, config: RunConfig) -> str | None:
     if path.exists():
         _check_same(path, yaml.safe_load(text))
         before = path.read_text()
-    _write_whole(path, text)
+    write_whole(path, text)
     return before
-
-
-def _write_whole(path: Path, content: str | bytes) -> None:
-    part = path.with_name(f"{path.name}.part")
-    data = content.encode() if isinstance(content, str) else content
-    try:
-        part.write_bytes(data)
-        part.replace(path)
-    except OSError as error:  # a full disk names no file
-        part.unlink(missing_ok=True)
-        raise type(error)(f"cannot write {path}: {error.strerror}") from error
 
 
 def _check_same(path: Path, wanted: dict[str, Any]) -> None:

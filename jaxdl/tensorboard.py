@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import Num
 
+from jaxdl.files import saying
+
 
 class EventLog:
     """The events of one TensorBoard run, which is a directory.
@@ -116,9 +118,6 @@ class EventLog:
         from tensorboard.compat.proto.event_pb2 import Event
 
         event = Event(step=step, wall_time=time.time(), **content)
-        try:
+        with saying(f"cannot write the log {self._path}"):
             self._writer.write(event.SerializeToString())
             self._writer.flush()
-        except OSError as error:  # a full disk names no file
-            reason = f"cannot write the log {self._path}: {error.strerror}"
-            raise type(error)(reason) from error

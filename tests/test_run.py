@@ -1,5 +1,6 @@
 import json
 import os
+import resource
 import socket
 import subprocess
 import sys
@@ -7,6 +8,7 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -217,24 +219,37 @@ def test_a_run_that_failed_at_once_is_taken_back(here):
 
 def test_a_run_that_was_killed_before_it_had_a_configuration_begins_again(here):
     (here / "mine").mkdir()
-    (here / "mine" / "config.yaml.part").write_text("less")
+    (here / "mine" / ".config.yaml.123.part").write_text("less")
     with open_run("lesson", Config(run_dir="mine")):
+        assert not list((here / "mine").glob(".*.part"))
         assert yaml.safe_load((here / "mine" / "config.yaml").read_text())["seed"] == 0
 
 
-def test_a_figure_that_cannot_be_written_leaves_the_one_before(here, monkeypatch):
-    def full_disk(path, data):
-        path.write_text("half")
-        raise OSError(28, "No space left on device")
+@contextmanager
+def no_file_longer_than(size):
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
+
+def test_a_figure_that_cannot_be_written_leaves_the_one_before(here):
     with open_run("lesson", Config(run_dir="mine")) as run:
         run.save(curves=Figure())
         whole = (here / "mine" / "curves.png").read_bytes()
-        monkeypatch.setattr(Path, "write_bytes", full_disk)
-        with pytest.raises(OSError, match=r"cannot write .*curves\.png: No space left"):
+        message = r"cannot write .*curves\.png: File too large"
+        with no_file_longer_than(1000), pytest.raises(OSError, match=message):
             run.save(curves=Figure((2, 2)))
     assert (here / "mine" / "curves.png").read_bytes() == whole
-    assert not list((here / "mine").glob("*.part"))
+    assert not list((here / "mine").glob(".*.part"))
+
+
+def test_a_configuration_that_cannot_be_written_is_named(here):
+    message = "cannot write the run to mine: cannot write mine/config.yaml: File too l"
+    with no_file_longer_than(10), pytest.raises(OSError, match=message):
+        open_run("lesson", Config(run_dir="mine"))
 
 
 def test_a_run_that_failed_later_is_kept(here):

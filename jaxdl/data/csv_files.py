@@ -17,6 +17,8 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float32
 
+from jaxdl.files import write_whole
+
 FLOAT32_MAX = float(np.finfo(np.float32).max)
 
 
@@ -117,15 +119,9 @@ def write_rows(path: str | os.PathLike[str], rows: Iterable[Sequence[str]]) -> N
     path = Path(path)
     if not path.parent.is_dir():
         raise FileNotFoundError(f"{path} is to be written, and {path.parent} is absent")
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}.unfinished")
-    try:
-        with open(unfinished, "w", encoding="utf-8", newline="") as file:
-            csv.writer(file).writerows(rows)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(unfinished, path)
-    finally:
-        unfinished.unlink(missing_ok=True)
+    text = io.StringIO(newline="")
+    csv.writer(text).writerows(rows)
+    write_whole(path, text.getvalue())
 
 
 def _read_bytes(path: Path) -> bytes:

@@ -1,0 +1,47 @@
+"""Files that are written whole, and words for what cannot be written."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+PART = ".part"
+
+
+def is_part(name: str) -> bool:
+    """Tells whether a file of this name is what a kill left of another."""
+    return name.endswith(PART)
+
+
+@contextmanager
+def saying(what: str) -> Iterator[None]:
+    """Puts `what` in front of an OSError's reason: that of a full disk names no file.
+
+    >>> with saying("the notes cannot be kept"):
+    ...     open("/no/such/place")
+    Traceback (most recent call last):
+    FileNotFoundError: the notes cannot be kept: No such file or directory
+    """
+    try:
+        yield
+    except OSError as error:
+        reason = error.strerror or str(error)  # one that has its words has no strerror
+        raise type(error)(f"{what}: {reason}") from error
+
+
+def write_whole(path: Path, content: str | bytes) -> None:
+    """Writes a file, words in UTF-8; one that is there is replaced at once, or stays.
+    Raises:
+      OSError: it cannot be written; the message names it.
+    """
+    data = content.encode() if isinstance(content, str) else content
+    part = path.with_name(f".{path.name}.{os.getpid()}{PART}")
+    with saying(f"cannot write {path}"):
+        try:
+            with part.open("wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            part.replace(path)
+        finally:
+            part.unlink(missing_ok=True)
