@@ -165,8 +165,8 @@ def open_run(name: str, config: RunConfig) -> Run:
             raise ValueError(f"--run-dir {directory} is not empty: name another")
         lock = checkpoint.lock(directory, f"--run-dir {directory}")
         try:
-            for name in filter(is_part, found):  # all that a kill may have left
-                (directory / name).unlink()
+            for part in filter(is_part, found):  # what a kill left
+                (directory / part).unlink()
             before = _write_config(directory / "config.yaml", name, config)
         except BaseException:
             os.close(lock)

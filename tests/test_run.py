@@ -217,12 +217,15 @@ def test_a_run_that_failed_at_once_is_taken_back(here):
     assert not (here / "mine").exists()
 
 
-def test_a_run_that_was_killed_before_it_had_a_configuration_begins_again(here):
-    (here / "mine").mkdir()
-    (here / "mine" / ".config.yaml.123.part").write_text("less")
-    with open_run("lesson", Config(run_dir="mine")):
-        assert not list((here / "mine").glob(".*.part"))
-        assert yaml.safe_load((here / "mine" / "config.yaml").read_text())["seed"] == 0
+def test_what_a_kill_left_half_written_is_cleared_away(here):
+    part = here / "mine" / ".config.yaml.123.part"
+    part.parent.mkdir()
+    for _ in "first", "again":
+        part.write_text("less")
+        with open_run("lesson", Config(run_dir="mine")):
+            assert not part.exists()
+            config = yaml.safe_load((here / "mine" / "config.yaml").read_text())
+            assert config["lesson"] == "lesson"
 
 
 @contextmanager

@@ -161,8 +161,9 @@ def test_a_traced_probability_out_of_range_is_nan_and_reported(p):
 @pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16, jnp.float16])
 def test_a_traced_probability_keeps_the_type(dtype):
     drop = jax.jit(lambda p: dropout(jnp.ones(64, dtype), p, train=True, key=KEY))
-    assert drop(0.25).dtype == dtype
-    assert set(np.asarray(drop(0.25), float)) == {0, float(jnp.asarray(4 / 3, dtype))}
+    for p in 0.25, jnp.float32(0.25):
+        assert drop(p).dtype == dtype
+        assert set(np.asarray(drop(p), float)) == {0, float(jnp.asarray(4 / 3, dtype))}
 
 
 @pytest.mark.parametrize("p", [-0.1, 1.5, float("nan")])
