@@ -4,7 +4,7 @@
     TFDS_DATA_DIR=... python -m benchmarks.accuracy lenet --seeds 2
     python -m benchmarks.accuracy --write            # the page, from what was measured
 
-A lesson runs as it is, with the notes' data set and settings, in float32. PyTorch
+A lesson runs as it is, with the notes' data set, in float32. PyTorch
 starts from the lesson's initial parameters, and draws batches and dropout of its own.
 FOLDER has the course's tables, each .csv.gz: names_train, names_test, diabetes,
 titanic_train and titanic_test.

@@ -54,10 +54,13 @@ def draw(loss, data, paths, x, y):
     over = jax.jit(jnp.vectorize(lambda t: loss(t, *data), signature="(2)->()"))
     a, b = jnp.meshgrid(jnp.linspace(*x[1:], 61), jnp.linspace(*y[1:], 61))
     heights = over(jnp.stack([a, b], axis=-1))  # 61: no faces from unset memory
-    fig = Figure(figsize=(14, 4.2), layout="constrained")
-    ax = fig.add_subplot(131, projection="3d", xlabel=x[0], ylabel=y[0], title="loss")
+    fig = Figure(figsize=(18, 4.2), layout="constrained")
+    end = paths[100][-1, 1]  # where descent on all examples stops
+    slice_ = {f"{y[0]} = {end:.2f}": (a[0], over(jnp.stack([a[0], 0 * a[0] + end], 1)))}
+    draw_lines(fig.add_subplot(141), slice_, xlabel=x[0], ylabel="loss")
+    ax = fig.add_subplot(142, projection="3d", xlabel=x[0], ylabel=y[0], title="loss")
     ax.plot_surface(a, b, heights, cmap="viridis").axes.locator_params(nbins=4)
-    floor, progress = fig.add_subplot(132), fig.add_subplot(133, xscale="log")
+    floor, progress = fig.add_subplot(143), fig.add_subplot(144, xscale="log")
     floor.contour(a, b, heights, 20, cmap="viridis", alpha=0.4)
     ways = {f"{n} a step": (*paths[n].T, STYLES[n]) for n in paths}
     seen = {n: n * jnp.arange(len(path)) + 1 for n, path in paths.items()}

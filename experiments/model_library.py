@@ -54,6 +54,8 @@ def main(config: Config = Config()) -> dict[str, float]:
     """Returns each model's millions of parameters, and what a file loses: 0."""
     with open_run("model_library", config) as run:
         sizes = {name: measure(name) for name in zoo.list_models(config.filter)}
+        if not sizes:
+            raise ValueError(f"filter={config.filter!r} matches no model")
         for name, (parameters, flops) in sizes.items():
             print(f"{name:12} {parameters:6.2f} M parameters {flops:6.2f} GFLOPs")
         marks = {name: (*size, "os"["dense" in name]) for name, size in sizes.items()}

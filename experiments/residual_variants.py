@@ -76,6 +76,7 @@ def main(config: Config = Config()) -> dict[str, float]:
                 train, run_key, steps=config.steps, batch_size=64,
                 eval_step=make_eval_step(eval_fn), held_out={"test": test},
                 callbacks=[run.log_as(block)], name=block, show="bar",
+                checkpoint_dir=run.checkpoints / block,
             )  # fmt: skip
             size = sum(map(np.size, jax.tree.leaves(params)))
             loss, accuracy = (float(history[name][-1]) for name in LAST)

@@ -2,7 +2,7 @@
 
     python -m experiments.titanic --train train.csv --test test.csv
 
-The network is right about 82.0 % of 178 passengers held out of Kaggle's file (seed 0; 4
+The network is right about 82.6 % of 178 passengers held out of Kaggle's file (seed 0; 4
 s on two CPU cores), and 69.7 % of generated ones, where the best guess is about 76 %.
 """
 
@@ -46,7 +46,8 @@ def alike(sex, pclass):
 
 def main(config: Config = Config()) -> dict[str, float]:
     """Returns the last epoch's metrics, and the test accuracy where it is known."""
-    *data_keys, split_key, key = jax.random.split(jax.random.key(config.seed), 4)
+    keys = jax.random.split(jax.random.key(config.seed), 5)
+    *data_keys, split_key, init_key, run_key = keys
     if (config.train is None) != (config.test is None):
         raise ValueError("--train and --test need each other")
     if config.train is not None:
@@ -60,12 +61,12 @@ def main(config: Config = Config()) -> dict[str, float]:
     x = lambda table: data.encode(encoder, table)
     train, validation = ({"x": x(part), "label": part.label} for part in parts)
     model, optimizer = MLP((8, 2)), optax.adam(config.learning_rate)
-    params, _ = init_model(model, key, train["x"][:1])
+    params, _ = init_model(model, init_key, train["x"][:1])
     logits_of, eval_fn, loss_fn = classification(model, ("x",))
     with open_run("titanic", config) as run:
         state, history = fit(
             init_state(params, optimizer), make_train_step(loss_fn, optimizer),
-            train, key, epochs=config.epochs, batch_size=32,
+            train, run_key, epochs=config.epochs, batch_size=32,
             eval_step=make_eval_step(eval_fn), held_out={"validation": validation},
             callbacks=[run.log], checkpoint_dir=run.checkpoints,
         )  # fmt: skip

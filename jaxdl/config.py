@@ -7,7 +7,10 @@ import math
 from dataclasses import dataclass
 from typing import ClassVar
 
-COUNTS = ("batch", "batch_size", "epochs", "hidden", "steps", "units")
+COUNTS = (
+    "batch", "batch_size", "calls", "depth", "depths", "epochs", "examples_seen",
+    "hidden", "most", "steps", "tries", "units", "widths",
+)  # fmt: skip
 """fields that a lesson may have, of which there is one or more"""
 
 
@@ -36,11 +39,12 @@ class RunConfig:
         learning_rate = getattr(self, "learning_rate", 0.0)
         if not 0 <= learning_rate < math.inf:
             raise ValueError(f"learning_rate={learning_rate} is not 0 or above")
-        for name in COUNTS:
-            count = getattr(self, name, None)
-            least = min(count) if isinstance(count, tuple) else count
-            if least is not None and least < 1:
-                raise ValueError(f"{name}={count} is below 1")
+        for name, value in vars(self).items():
+            if value == ():
+                raise ValueError(f"{name}=() names nothing")
+            least = min(value) if isinstance(value, tuple) else value
+            if name in COUNTS and least is not None and least < 1:
+                raise ValueError(f"{name}={value} is below 1")
 
 
 @dataclass(frozen=True)
@@ -59,8 +63,8 @@ class ImageConfig(RunConfig):
     digits, which are 42 times fewer"""
 
     evaluate: str | None = None
-    """directory of a run: trains nothing, but measures that run's best parameters on
-    the test images, with the settings of that run"""
+    """directory of a run: trains nothing, but measures that run's parameters on the
+    test images, with its settings: the best where it watched for them, or the last"""
 
     course_epochs: ClassVar[int] = 5
     digits_times: ClassVar[int] = 40  # as many epochs for the digits

@@ -133,8 +133,9 @@ class Run:
         """Takes back a run that failed before there was anything to keep."""
         bare = {self.directory / "config.yaml", self.directory / ".lock"}
         about, saved = self.directory / "about", self.checkpoints
-        if saved.is_dir() and [path.name for path in saved.iterdir()] == [".lock"]:
-            shutil.rmtree(saved)
+        left = (path for path in saved.rglob("*") if path.is_file())
+        if {path.name for path in left} <= {".lock"}:
+            shutil.rmtree(saved, ignore_errors=True)
         if set(self.directory.iterdir()) <= {*bare, about}:
             shutil.rmtree(about, ignore_errors=True)
             for file in bare:
