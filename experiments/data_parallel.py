@@ -74,7 +74,6 @@ def main(config: Config = Config()) -> dict[str, float]:
                 init_state(params, optimizer, model_state), train_step, images.train,
                 run_key, epochs=config.epochs, batch_size=size, eval_step=measure,
                 held_out={"test": images.test}, name=name, callbacks=[run.log_as(name)],
-                checkpoint_dir=run.checkpoints / name,
             )  # fmt: skip
             trained.append(state.params)
             lines[name] = epochs, history["train/loss"], "o" if lines else "-"

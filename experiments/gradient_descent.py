@@ -25,8 +25,6 @@ STYLES = {1: ".-C0", 10: ".-C1", 100: ".-k"}  # by examples a step, of 100
 class Config(RunConfig):
     examples_seen: int = 2000
     """by each of three ways, on the line"""
-    learning_rate: float = 0.1
-    """on the line; from the saddle it is 0.5"""
 
 
 def line_loss(theta, x, y):
@@ -55,9 +53,8 @@ def draw(loss, data, paths, x, y):
     a, b = jnp.meshgrid(jnp.linspace(*x[1:], 61), jnp.linspace(*y[1:], 61))
     heights = over(jnp.stack([a, b], axis=-1))  # 61: no faces from unset memory
     fig = Figure(figsize=(18, 4.2), layout="constrained")
-    end = paths[100][-1, 1]  # where descent on all examples stops
-    slice_ = {f"{y[0]} = {end:.2f}": (a[0], over(jnp.stack([a[0], 0 * a[0] + end], 1)))}
-    draw_lines(fig.add_subplot(141), slice_, xlabel=x[0], ylabel="loss")
+    least = {f"at the best {y[0]}": (a[0], heights.min(axis=0))}
+    draw_lines(fig.add_subplot(141), least, xlabel=x[0], ylabel="loss")
     ax = fig.add_subplot(142, projection="3d", xlabel=x[0], ylabel=y[0], title="loss")
     ax.plot_surface(a, b, heights, cmap="viridis").axes.locator_params(nbins=4)
     floor, progress = fig.add_subplot(143), fig.add_subplot(144, xscale="log")
@@ -76,9 +73,9 @@ def main(config: Config = Config()) -> dict[str, float]:
     line = [*make_linear_data(keys[0], [2.0], 0.5, 100, noise=0.5).values()]
     half = 0.5 * jax.random.normal(keys[1], (50, 2)) + jnp.array([0, 1.5])
     twins = [jnp.vstack([half, half * jnp.array([1, -1])])]  # clusters at v and -v
-    seen, rate, result = config.examples_seen, config.learning_rate, {}
+    seen, result = config.examples_seen, {}
     for n in STYLES:
-        bowl[n] = descend(keys[2], line_loss, [-1, -2], line, n, seen // n, rate)
+        bowl[n] = descend(keys[2], line_loss, [-1, -2], line, n, seen // n, 0.1)
         saddle[n] = descend(keys[3], cluster_loss, [2, 0], twins, n, 200, 0.5)
         result[f"loss/{n}"] = loss = line_loss(bowl[n][-1], *line).item()
         result[f"away/{n}"] = away = abs(saddle[n][-1, 1]).item()

@@ -57,10 +57,9 @@ def main(config: Config = Config()) -> dict[str, float]:
         rate, decay = settings["learning_rate"], settings["weight_decay"]
         optimizer = sgd(rate, momentum=0.9, weight_decay=decay)
         step = make_train_step(classification(model).loss_fn, optimizer)
-        epoch = make_epoch(step, batch_size=32)
-        init_key, run_key = jax.random.split(key)
-        params, _ = init_model(model, init_key, data["image"][:1])
-        once = lambda _, state: epoch(state, data, run_key)[0]
+        keys = jax.random.split(key)
+        params, _ = init_model(model, keys[0], data["image"][:1])
+        once = lambda _, state: make_epoch(step, 32)(state, data, keys[1])[0]
         return lax.fori_loop(0, config.epochs, once, init_state(params, optimizer))
 
     points = grid(width=config.widths, depth=config.depths, draw=range(config.tries))

@@ -41,8 +41,7 @@ class Config(RunConfig):
 
 
 def draw(metrics, test_accuracy):
-    figure = Figure(figsize=(6, 4.4), layout="constrained")
-    axes = figure.subplots()
+    axes = Figure(figsize=(6, 4.4), layout="constrained").subplots()
     for split, colour in {"train": "#0072B2", "validation": "#D55E00"}.items():
         [values] = metrics[f"{split}/accuracy"]
         mean, std, fold = values.mean(), values.std(ddof=1), 1 + np.arange(len(values))
@@ -52,8 +51,8 @@ def draw(metrics, test_accuracy):
     label = f"test, after training on all folds: {test_accuracy:.3f}"
     axes.axhline(test_accuracy, color="black", linestyle="--", label=label)
     axes.set(xlabel="fold held out", ylabel="accuracy", xticks=fold)
-    figure.legend(loc="outside upper center")
-    return figure
+    axes.figure.legend(loc="outside upper center")
+    return axes.figure
 
 
 def main(config: Config = Config()) -> dict[str, float]:

@@ -47,7 +47,6 @@ def alike(sex, pclass):
 def main(config: Config = Config()) -> dict[str, float]:
     """Returns the last epoch's metrics, and the test accuracy where it is known."""
     keys = jax.random.split(jax.random.key(config.seed), 5)
-    *data_keys, split_key, init_key, run_key = keys
     if (config.train is None) != (config.test is None):
         raise ValueError("--train and --test need each other")
     if config.train is not None:
@@ -55,18 +54,18 @@ def main(config: Config = Config()) -> dict[str, float]:
         test = data.read_table(config.test, data.TITANIC, labelled=False)
     else:
         print("No --train and --test: passengers are generated, and none was real.")
-        known, test = map(data.generate_titanic, data_keys, (891, 418))
-    parts = data.random_split(split_key, known, (0.8, 0.2), stratify=known.label)
+        known, test = map(data.generate_titanic, keys[:2], (891, 418))
+    parts = data.random_split(keys[2], known, (0.8, 0.2), stratify=known.label)
     encoder = data.fit_encoder(data.TITANIC, parts[0])  # has not seen the others
     x = lambda table: data.encode(encoder, table)
     train, validation = ({"x": x(part), "label": part.label} for part in parts)
     model, optimizer = MLP((8, 2)), optax.adam(config.learning_rate)
-    params, _ = init_model(model, init_key, train["x"][:1])
+    params, _ = init_model(model, keys[3], train["x"][:1])
     logits_of, eval_fn, loss_fn = classification(model, ("x",))
     with open_run("titanic", config) as run:
         state, history = fit(
             init_state(params, optimizer), make_train_step(loss_fn, optimizer),
-            train, run_key, epochs=config.epochs, batch_size=32,
+            train, keys[4], epochs=config.epochs, batch_size=32,
             eval_step=make_eval_step(eval_fn), held_out={"validation": validation},
             callbacks=[run.log], checkpoint_dir=run.checkpoints,
         )  # fmt: skip

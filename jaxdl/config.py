@@ -40,9 +40,9 @@ class RunConfig:
         if not 0 <= learning_rate < math.inf:
             raise ValueError(f"learning_rate={learning_rate} is not 0 or above")
         for name, value in vars(self).items():
-            if value == ():
-                raise ValueError(f"{name}=() names nothing")
-            least = min(value) if isinstance(value, tuple) else value
+            if value in ((), []):
+                raise ValueError(f"{name} names nothing")
+            least = min(value) if isinstance(value, tuple | list) else value
             if name in COUNTS and least is not None and least < 1:
                 raise ValueError(f"{name}={value} is below 1")
 

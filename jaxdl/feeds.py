@@ -20,6 +20,7 @@ from jaxdl.training import (
     compiled,
     cut_order,
     loop_steps,
+    made_of,
     make_epoch,
     num_examples,
     scan_steps,
@@ -42,6 +43,7 @@ SMALL_EPOCH = 10_000
 HostMetrics = dict[str, np.ndarray]
 # Some steps that run together: they take the state to the next, and give metrics with a
 # leading axis of steps.
+Evaluate = Callable[[TrainState, PyTree], Metrics]
 Part = Callable[[TrainState], tuple[TrainState, HostMetrics]]
 
 
@@ -55,13 +57,6 @@ class HeldOut(NamedTuple):
         """Measures the sets."""
         measures = {name: self.evaluate(state, self.sets[name]) for name in self.sets}
         return jax.device_get(measures)
-
-    def measured_within(
-        self, state: TrainState, sets: dict[str, PyTree]
-    ) -> dict[str, Metrics]:
-        """Measures tracers of the sets, as a part of another program."""
-        evaluate = uncompiled(self.evaluate)
-        return {name: evaluate(state, sets[name]) for name in sets}
 
     def trace(self, state: TrainState) -> None:
         """Traces what `measure` runs, which shows the mistakes in it."""
@@ -176,8 +171,8 @@ def feed_arrays(
     n = num_examples(data)
     order_key, step_key = jax.random.split(key)
     rest = 0 if drop_last else n % batch_size
-    scan = compiled(scan_steps(train_step), donate_argnums=0)
-    steps = loop_steps(train_step) if driver == "loop" else scan
+    scan = made_of(train_step, _compiled_scan)
+    steps = made_of(train_step, loop_steps) if driver == "loop" else scan
 
     def cut(order):
         full, last = cut_order(order, batch_size)
@@ -231,21 +226,13 @@ def feed_blocks(
         train_step, data, key, held_out, batch_size,
         drop_last=drop_last, driver="scan",
     )  # fmt: skip
-    epoch_of = make_epoch(train_step, batch_size, drop_last=drop_last)
+    evaluate = uncompiled(held_out.evaluate)
+    run = made_of(train_step, _compiled_epochs, batch_size, drop_last, evaluate)
     ahead: dict[int, tuple[TrainState, Metrics, dict[str, Metrics]]] = {}
-
-    @partial(compiled, static_argnums=(3, 4))
-    def run(state, data, sets, length, keeps):
-        def body(state, _):
-            state, metrics = epoch_of(state, data, key)
-            kept = state if keeps else None
-            return state, (kept, metrics, held_out.measured_within(state, sets))
-
-        return jax.lax.scan(body, state, length=length)
 
     def run_block(epoch, stop, state, *, keeps=False):
         length = min(block - epoch % block, stop - epoch)
-        last, outcomes = run(state, data, held_out.sets, length, keeps)
+        last, outcomes = run(state, data, held_out.sets, key, length, keeps)
         kept, *numbers = jax.device_get(outcomes)
         return Block(last, *numbers), kept
 
@@ -280,6 +267,31 @@ def feed_blocks(
     return one_by_one._replace(
         parts=parts, measure=measure, trace=held_out.trace, block=unseen
     )
+
+
+def _compiled_scan(train_step: TrainStep) -> Any:
+    return compiled(scan_steps(train_step), donate_argnums=0)
+
+
+def _compiled_epochs(
+    train_step: TrainStep, batch_size: int, drop_last: bool, evaluate: Evaluate
+) -> Any:
+    """Compiles `run(state, data, sets, key, length, keeps)`: epochs, each measured.
+
+    What follows each epoch is its state, if that is kept, its metrics, and those of the
+    sets.
+    """
+    epoch_of = make_epoch(train_step, batch_size, drop_last=drop_last)
+
+    def run(state, data, sets, key, length, keeps):
+        def body(state, _):
+            state, metrics = epoch_of(state, data, key)
+            measures = {name: evaluate(state, sets[name]) for name in sets}
+            return state, (state if keeps else None, metrics, measures)
+
+        return jax.lax.scan(body, state, length=length)
+
+    return compiled(run, static_argnums=(4, 5))
 
 
 def feed_stream(

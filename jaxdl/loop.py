@@ -38,6 +38,7 @@ from jaxdl.training import (
     check_named,
     check_shapes,
     compiled,
+    made_of,
     make_evaluation,
     noting,
     num_examples,
@@ -48,8 +49,8 @@ Callback = Callable[[int, TrainState, Record], None]
 History = dict[str, np.ndarray]
 
 CALLS = (
-    "fit calls train_step(state, batch, key) and eval_step(state, batch, mask):"
-    " make_train_step and make_eval_step make them of a loss_fn and an eval_fn."
+    "If that is no mistake within them: fit calls train_step(state, batch, key) and"
+    " eval_step(state, batch, mask), as make_train_step and make_eval_step make them."
 )
 
 
@@ -139,6 +140,9 @@ def fit(
     goes on from the last save and ends with the same bits. Ctrl-C waits for the steps
     that run; pressed twice it does not. One run at a time may use the directory.
 
+    What is compiled for a `train_step` and an `eval_step`, which have to be pure,
+    serves later calls with these functions, and data and states of these shapes.
+
     A program that trains several models gives the `name` of each, which stands before
     what is shown. With `show="bar"` that is a bar on a terminal and nothing else.
 
@@ -166,6 +170,8 @@ def fit(
     of range.
     """
     _check_state(state)
+    if callable(callbacks):
+        raise ValueError("callbacks is one function: give [function]")
     held_out = {} if held_out is None else held_out
     _check_sets(held_out, data, eval_step)
     _check_key(key)
@@ -185,7 +191,7 @@ def fit(
     last_step = _last_step(epochs, steps, length)
     epochs = -(-last_step // length)
 
-    evaluate = compiled(make_evaluation(eval_step or _nothing, batch_size))
+    evaluate = made_of(eval_step or _nothing, _compiled_evaluation, batch_size)
     with noting(CALLS):
         feed = open_feed(
             train_step, state, data, key, HeldOut(evaluate, held_out), batch_size,
@@ -204,7 +210,11 @@ def fit(
     done, position = divmod(int(state.step), length)
     try:
         if position and not restored:
-            raise ValueError(f"step {state.step} is {position} steps into an epoch")
+            raise ValueError(
+                f"step {state.step} is {position} steps into an epoch of {length}: for"
+                " other data or batches, init_state(state.params, optimizer,"
+                " state.model_state) begins anew, at step 0"
+            )
         if int(state.step) + (not restored) > last_step:
             raise ValueError(
                 f"the run ends at step {last_step}, the state is at {state.step}"
@@ -248,6 +258,7 @@ def fit(
             for part in feed.parts(epoch - 1, position, stop):
                 first_step = int(state.step)
                 state, metrics = part(state)
+                _check_loss(metrics)
                 _check_finite(metrics["loss"], first_step, length)
                 met = _joined(met, metrics)
                 if report.moves:
@@ -293,6 +304,7 @@ def _run_blocks(
     while feed.block and done < until:
         first_step = int(state.step)
         state, metrics, measures = feed.block(done, until, state)
+        _check_loss(metrics)
         losses = metrics["loss"]
         means = _means(metrics, feed.sizes, axis=1)
         new = _record({"train": means} | measures, splits)
@@ -324,6 +336,9 @@ def _sizes(data: PyTree, batch_size: int | None, drop_last: bool) -> tuple[int, 
 
 
 def _last_step(epochs: int | None, steps: int | None, length: int) -> int:
+    for name, value in {"epochs": epochs, "steps": steps}.items():
+        if value is not None and not isinstance(value, int | np.integer):
+            raise ValueError(f"{name}={value!r} is no whole number")
     if epochs is None and steps is not None and steps >= 1:
         return steps
     if steps is None and epochs is not None and epochs >= 1:
@@ -361,6 +376,10 @@ def _check_key(key: PRNGKeyArray) -> None:
     kind = getattr(key, "dtype", int)
     if not (kind == np.uint32 or jnp.issubdtype(kind, jax.dtypes.prng_key)):
         raise ValueError(f"key={key!r} is no random key: jax.random.key makes them")
+
+
+def _compiled_evaluation(eval_step: EvalStep, batch_size: int) -> jax.stages.Wrapped:
+    return compiled(make_evaluation(eval_step, batch_size))
 
 
 def _nothing(state: TrainState, batch: PyTree, mask: Array) -> Metrics:
@@ -442,6 +461,12 @@ def _warn_of_numbers(history: History, epoch: int, noticed: set[str]) -> None:
                 RuntimeWarning,
                 stacklevel=3,
             )
+
+
+def _check_loss(metrics: HostMetrics) -> None:
+    if "loss" not in metrics:
+        names = ", ".join(metrics) or "nothing"
+        raise ValueError(f"train_step returned metrics without a 'loss': {names}")
 
 
 def _check_finite(losses: np.ndarray, first_step: int, length: int) -> None:

@@ -75,7 +75,7 @@ def put(params: PyTree, path: str, value: ArrayLike) -> PyTree:
             f"{path} has shape {jnp.shape(old)}, and its value {jnp.shape(value)}"
         )
     dtype, given = jnp.result_type(old), jnp.result_type(value)
-    if _kind(given) > _kind(dtype):
+    if not fits(given, dtype):
         raise ValueError(f"{path} holds {dtype}, which {given} does not fit into")
     named[path] = jnp.asarray(value, dtype)
     return _like(params, list(named.values()))
@@ -193,9 +193,18 @@ def initialize(
     return _like(params, drawn)
 
 
+def fits(given: Any, dtype: Any) -> bool:
+    """Tells whether `dtype` holds the kind of numbers that `given` does, if rounded.
+
+    >>> fits(jnp.int32, jnp.bfloat16), fits(jnp.bfloat16, jnp.int32)
+    (True, False)
+    """
+    return _kind(given) <= _kind(dtype)
+
+
 def _kind(dtype: Any) -> int:
-    fits = [i for i, kind in enumerate(KINDS) if jnp.issubdtype(dtype, kind)]
-    return fits[0] if fits else len(KINDS)
+    found = [i for i, kind in enumerate(KINDS) if jnp.issubdtype(dtype, kind)]
+    return found[0] if found else len(KINDS)
 
 
 def _matching(pattern: str, named: dict[str, Any]) -> list[str]:

@@ -7,10 +7,11 @@ system: a model is whatever its loss function makes of `params` and `model_state
     eval_fn(params, model_state, batch) -> {name: one value per example}
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from types import FunctionType
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -18,7 +19,10 @@ import numpy as np
 import optax
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, PyTree
 
+from jaxdl.params import fits, paths
 from jaxdl.shuffling import epoch_order
+
+T = TypeVar("T")
 
 if TYPE_CHECKING:
     from jax.extend.core import Jaxpr, JaxprEqn
@@ -80,9 +84,10 @@ def make_train_step(
 
     Raises:
       ValueError: `loss_fn` returns something else than (loss, (model_state, metrics)),
-        a loss that is not one number, a model state of other entries than it was
-        given, or another "loss" among its metrics; parameters that are no
-        floating-point numbers; or the state is another optimiser's.
+        a loss that is not one number, a model state of other entries or shapes than
+        it was given, or another "loss" or what is no array among its metrics;
+        parameters that are no floating-point numbers; or the state is another
+        optimiser's.
     """
     loss_fn = _checked(loss_fn)
     value_and_grad = jax.value_and_grad(loss_fn, has_aux=True)
@@ -160,6 +165,7 @@ def _checked(loss_fn: LossFn) -> LossFn:
                         f"loss_fn returned a loss of shape {shape}: expected one"
                         " number, such as the mean"
                     )
+                _check_metrics("loss_fn", metrics)
                 return loss, (new_state, dict(metrics))
         kind = jax.tree.map(lambda leaf: type(leaf).__name__, returned)
         raise ValueError(
@@ -170,28 +176,48 @@ def _checked(loss_fn: LossFn) -> LossFn:
     return checked
 
 
-def _as_given(found: PyTree, given: PyTree) -> PyTree:
-    """Returns `found` in the containers of `given`: a dictionary may have been frozen.
+def _check_metrics(function: str, metrics: Mapping[str, Any]) -> None:
+    for name, value in metrics.items():
+        if not isinstance(value, jax.Array | np.ndarray | np.generic | float | int):
+            kind = type(value).__name__
+            raise ValueError(
+                f"{function} returned a {kind} as the metric {name!r}: expected an"
+                " array, and more metrics under names of their own"
+            )
 
-    A scan takes no state of another structure than it gives.
+
+def _as_given(found: PyTree, given: PyTree) -> PyTree:
+    """Returns `found` in the containers and types of `given`.
+
+    A dictionary may have been frozen, and a mean of float64 be kept in float32, as
+    PyTorch's buffers are. A scan takes no state of another structure than it gives.
     """
-    entries = [
-        [
-            jax.tree_util.keystr(path, simple=True, separator="/")
-            for path, _ in jax.tree.leaves_with_path(tree)
-        ]
-        for tree in (found, given)
-    ]
-    if entries[0] != entries[1]:
+    new_state, old_state = paths(found), paths(given)
+    if list(new_state) != list(old_state):
         new, missing = (
-            ", ".join(name for name in entries[i] if name not in entries[1 - i])
-            for i in (0, 1)
+            ", ".join(name for name in one if name not in other)
+            for one, other in ((new_state, old_state), (old_state, new_state))
         )
         raise ValueError(
             "loss_fn has to return the model state with the entries that it was given;"
             f" missing: {missing or 'none'}; new: {new or 'none'}"
         )
-    return jax.tree.unflatten(jax.tree.structure(given), jax.tree.leaves(found))
+    leaves = [_kept_as(old_state[name], leaf, name) for name, leaf in new_state.items()]
+    return jax.tree.unflatten(jax.tree.structure(given), leaves)
+
+
+def _kept_as(old: Any, new: Any, name: str) -> Any:
+    types = dtype, found = jnp.result_type(old), jnp.result_type(new)
+    if jnp.shape(old) != jnp.shape(new) or not fits(found, dtype):
+        was, now = (
+            f"{dtype}{list(jnp.shape(leaf))}"
+            for leaf, dtype in zip((old, new), types, strict=True)
+        )
+        raise ValueError(
+            f"loss_fn was given the model state's {name or 'array'} as {was}, and"
+            f" returned it as {now}"
+        )
+    return new if dtype == found else jnp.asarray(new, dtype)
 
 
 def make_eval_step(eval_fn: EvalFn) -> EvalStep:
@@ -202,8 +228,8 @@ def make_eval_step(eval_fn: EvalFn) -> EvalStep:
     They are float32 at least, since half precision cannot count a data set.
 
     Raises:
-      ValueError: `eval_fn` returns no dictionary, or a value without a leading axis of
-        examples.
+      ValueError: `eval_fn` returns no dictionary, or a value that is no array with a
+        leading axis of examples.
     """
 
     def eval_step(state, batch, mask):
@@ -223,7 +249,8 @@ def make_eval_step(eval_fn: EvalFn) -> EvalStep:
             raise ValueError(
                 f"eval_fn returned a {kind}: expected values by their names"
             )
-        return jax.tree.map(masked_sum, dict(metrics))
+        _check_metrics("eval_fn", metrics)
+        return {name: masked_sum(jnp.asarray(v)) for name, v in metrics.items()}
 
     return eval_step
 
@@ -409,7 +436,8 @@ def compute_in(
     come back as float32 at least, and `model_state` in the types that it had.
 
     Raises:
-      ValueError: the batch has no entry of one of these names, or they are one string.
+      ValueError: the batch is no mapping or has no entry of one of these names, or they
+        are one string.
     """
     check_names("inputs", inputs)
 
@@ -424,6 +452,9 @@ def compute_in(
         )
 
     def in_dtype(params, model_state, batch, key):
+        if not isinstance(batch, Mapping):
+            kind = type(batch).__name__
+            raise ValueError(f"the batch is a {kind}: compute_in needs one with names")
         missing = [name for name in inputs if name not in batch]
         if missing:
             raise ValueError(
@@ -457,7 +488,7 @@ def choose_driver(
     """
     if jax.default_backend() != "cpu":
         return "scan"
-    jaxpr = jax.make_jaxpr(uncompiled(train_step))(state, batch, key)
+    jaxpr = compiled(train_step).trace(state, batch, key).jaxpr
     slow = any(map(_is_permuted_convolution, equations(jaxpr.jaxpr)))
     return "loop" if slow else "scan"
 
@@ -482,6 +513,22 @@ def uncompiled(function: Callable) -> Callable:
     """
     inner: Any = function
     return inner.__wrapped__ if isinstance(function, jax.stages.Wrapped) else function
+
+
+def made_of(function: Callable, make: Callable[..., T], *settings: Hashable) -> T:
+    """Returns `make(function, *settings)`: the same object as before, if it was made.
+
+    JAX compiles once for each function that it is given, so what is made of a step has
+    to be one function too, or each call of `fit` would compile it again. It is kept as
+    long as `function` is, if that is a plain one.
+    """
+    function = uncompiled(function)
+    if not isinstance(function, FunctionType):  # methods share what theirs holds
+        return make(function, *settings)
+    made = vars(function).setdefault("__jaxdl_made__", {})
+    if (make, settings) not in made:
+        made[make, settings] = make(function, *settings)
+    return made[make, settings]
 
 
 _CPU_OPTIONS = {
@@ -572,7 +619,7 @@ def check_named(held_out: Any, data: PyTree) -> None:
 
 
 def check_arrays(examples: PyTree, caller: str, instead: str) -> None:
-    """Raises ValueError unless all leaves are arrays of numbers that can be looked at.
+    """Raises ValueError unless all leaves are arrays of numbers that JAX can look at.
 
     The `caller` is named where one is traced, and what can be used `instead`.
     """
@@ -588,6 +635,13 @@ def check_arrays(examples: PyTree, caller: str, instead: str) -> None:
             )
         if isinstance(leaf, np.ndarray) and leaf.dtype.kind in "OSU":
             raise ValueError(f"{name} has dtype {leaf.dtype}: expected numbers")
+        if isinstance(leaf, np.ndarray) and leaf.dtype.kind in "iu" and leaf.size:
+            limits = np.iinfo(dtype := jax.dtypes.canonicalize_dtype(leaf.dtype))
+            if leaf.min() < limits.min or leaf.max() > limits.max:
+                raise ValueError(
+                    f"{name} holds integers from {leaf.min()} to {leaf.max()}, which"
+                    f" JAX would cut to {dtype}: set jax_enable_x64, or leave them out"
+                )
 
 
 def steps_per_epoch(n: int, batch_size: int, drop_last: bool = False) -> int:

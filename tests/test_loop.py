@@ -551,6 +551,78 @@ def test_functions_of_other_arguments_get_a_note(run, unchecked):
         assert "make_eval_step" in caught.value.__notes__[-1]
 
 
+@pytest.mark.parametrize("driver", ["run", "scan", "loop"])
+def test_a_second_call_compiles_nothing(run, driver):
+    state, step, data = run
+    traced = []
+
+    def counting(state, batch, key):
+        traced.append(1)
+        return step(state, batch, key)
+
+    settings = {"driver": driver, "held_out": {"test": data}}
+    settings["eval_step"] = make_eval_step(eval_fn)
+    first, _ = train((state, counting, data), **settings)
+    before = len(traced)
+    again, _ = train((state, counting, data), **settings)
+    assert len(traced) == before > 0
+    assert_same_bits(first, again)
+    others = {"x": data["x"] + 1}
+    moved, _ = train((state, counting, others), **settings)
+    fresh, _ = train((state, step, others), **settings)
+    assert len(traced) == before
+    assert_same_bits(moved, fresh)
+
+
+def test_methods_of_two_objects_are_two_steps(run):
+    state, step, data = run
+
+    class Trainer:
+        def __init__(self, factor):
+            self.factor = factor
+
+        def step(self, state, batch, key):
+            state, metrics = step(state, batch, key)
+            return state, {"loss": metrics["loss"] * self.factor}
+
+    for factor in 1, 2:
+        trainer = Trainer(factor)
+        _, history = train((state, trainer.step, data), epochs=1)
+        losses = history["train/loss"] / factor
+        first = losses if factor == 1 else first
+        np.testing.assert_allclose(losses, first, rtol=1e-6)
+
+
+def test_integers_that_jax_would_cut_are_refused(run, unchecked):
+    state, step, data = run
+    ids = np.arange(len(jax.tree.leaves(data)[0])) + 2**32
+    message = (
+        "data/id holds integers from 4294967296 to .* cut to int32: set jax_enable"
+    )
+    with pytest.raises(ValueError, match=message):
+        train((state, step, {"x": data, "id": ids}))
+
+
+def test_a_step_without_a_loss(run):
+    state, step, data = run
+    nameless = lambda *a: (step(*a)[0], {"error": step(*a)[1]["loss"]})
+    for driver in "run", "scan", "loop":
+        with pytest.raises(ValueError, match="metrics without a 'loss': error"):
+            train((state, nameless, data), driver=driver)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"callbacks": print}, "callbacks is one function: give"),
+        ({"epochs": 2.0}, "epochs=2.0 is no whole number"),
+    ],
+)
+def test_settings_of_other_kinds(run, settings, message, unchecked):
+    with pytest.raises(ValueError, match=message):
+        train(run, **settings)
+
+
 def test_a_name_is_no_watch(run, unchecked):
     with pytest.raises(ValueError, match=r"no Watch: write Watch\('train/loss'\)"):
         train(run, watch="train/loss")
@@ -586,8 +658,9 @@ def test_epochs_run_ahead_in_programs_of_many(
         def call(*arguments):
             calls.append(function.__name__)
             if function.__name__ == "run":
-                lengths.add(arguments[3])
-                keeps.append(arguments[4])
+                *_, length, keep = arguments
+                lengths.add(length)
+                keeps.append(keep)
             return program(*arguments)
 
         call.trace = program.trace

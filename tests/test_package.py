@@ -100,7 +100,7 @@ ALLOWED = {
     "progress": LEAVES,
     "plots": {"plots"},
     "checkpoint": {"params"},
-    "training": {"shuffling"},
+    "training": {"params", "shuffling"},
     "data": {"data", "files", "optional"},
     "optional": LEAVES,
     "layers": {"functional", "initializers", "layers"},

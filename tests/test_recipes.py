@@ -272,6 +272,8 @@ def test_half_precision_keeps_targets_and_computes_losses_as_torchs_autocast(rng
         compute_in(jnp.bfloat16, loss)(params, (), batch, KEY)
     with pytest.raises(ValueError, match=r"inputs='x' is one string; give \('x',\)"):
         compute_in(jnp.bfloat16, loss, "x")
+    with pytest.raises(ValueError, match="the batch is a tuple: compute_in needs"):
+        compute_in(jnp.bfloat16, loss)(params, (), (batch["x"],), KEY)
 
 
 def test_checkpointed_layers_keep_less_and_compute_the_same(rng, x64):

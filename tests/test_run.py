@@ -1,3 +1,4 @@
+import importlib
 import json
 import os
 import resource
@@ -363,3 +364,37 @@ def test_an_interrupted_run_says_how_to_go_on(tmp_path, capsys):
     run.checkpoints.mkdir()
     run.__exit__(KeyboardInterrupt)
     assert f"with --run-dir {tmp_path / 'run'} goes on" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("lesson", "settings", "message"),
+    [
+        ("devices", {"calls": 0}, "calls=0 is below 1"),
+        ("hyperparameter_search", {"widths": (16, 0)}, r"widths=\(16, 0\) is below 1"),
+        ("hyperparameter_search", {"depths": ()}, "depths names nothing"),
+        ("residual_variants", {"blocks": ()}, "blocks names nothing"),
+    ],
+)
+def test_settings_of_lessons_that_count_nothing(lesson, settings, message):
+    module = importlib.import_module(f"experiments.{lesson}")
+    with pytest.raises(ValueError, match=message):
+        module.Config(**settings)
+
+
+def test_a_list_of_no_models(here):
+    module = importlib.import_module("experiments.model_library")
+    with pytest.raises(ValueError, match=r"filter='nothing\*' matches no model"):
+        module.main(module.Config(filter="nothing*", run_dir="mine"))
+    assert not (here / "mine").exists()
+
+
+def test_a_run_of_several_models_that_failed_at_once_is_taken_back(here):
+    def fail():
+        with open_run("lesson", Config(run_dir="mine")) as run:
+            (run.checkpoints / "first").mkdir(parents=True)
+            (run.checkpoints / "first" / ".lock").touch()
+            raise ValueError("steps=0 is below 1")
+
+    with pytest.raises(ValueError, match="steps=0"):
+        fail()
+    assert not (here / "mine").exists()

@@ -557,6 +557,64 @@ def test_a_loss_function_may_name_its_loss():
     assert metrics == {"loss": 9}
 
 
+def giving(model_state, given):
+    """Takes a step from a model state to another."""
+    optimizer = optax.sgd(0.1)
+    loss_fn = lambda params, *_: (params.sum(), ({"mean": model_state}, {}))
+    state = init_state(jnp.ones(2), optimizer, {"mean": given})
+    return make_train_step(loss_fn, optimizer)(state, {}, KEY)[0].model_state["mean"]
+
+
+@pytest.mark.parametrize(
+    ("new", "old"),
+    [
+        (np.float64(0.1), jnp.float32(0)),
+        (jnp.float32(0.1), jnp.bfloat16(0)),
+        (jnp.int32(3), jnp.float32(0)),
+        (True, jnp.int32(0)),
+    ],
+)
+def test_a_model_state_keeps_its_types(x64, new, old):
+    kept = giving(new, old)
+    assert kept.dtype == old.dtype
+    assert kept == jnp.asarray(new, old.dtype)
+
+
+@pytest.mark.parametrize(
+    ("new", "old", "message"),
+    [
+        (
+            jnp.float32(0.5),
+            jnp.int32(0),
+            r"as int32\[\], and returned it as float32",
+        ),
+        (
+            jnp.ones(4),
+            jnp.ones(3),
+            r"as float32\[3\], and returned it as float32\[4\]",
+        ),
+        (jnp.int32(2), jnp.array(True), r"as bool\[\], and returned it as int32"),
+    ],
+)
+def test_a_model_state_of_another_kind_is_named(new, old, message):
+    with pytest.raises(ValueError, match=message):
+        giving(new, old)
+
+
+@pytest.mark.parametrize(
+    ("metric", "kind"), [({"p": jnp.ones(())}, "dict"), (None, "NoneType")]
+)
+def test_a_metric_is_an_array(metric, kind):
+    optimizer = optax.sgd(0.1)
+    state = init_state(jnp.ones(2), optimizer)
+    step = make_train_step(lambda p, *_: (p.sum(), ((), {"norms": metric})), optimizer)
+    with pytest.raises(ValueError, match=f"loss_fn returned a {kind} as .* 'norms'"):
+        step(state, {}, KEY)
+    evaluate = make_evaluation(make_eval_step(lambda *_: {"norms": metric}), 2)
+    with pytest.raises(ValueError, match=f"eval_fn returned a {kind} as .* 'norms'"):
+        evaluate(state, {"x": jnp.ones(4)})
+
+
 def test_a_model_state_of_other_entries_is_named():
     optimizer = optax.sgd(0.1)
     state = init_state(jnp.ones(2), optimizer, {"mean": jnp.float32(1)})
