@@ -6,7 +6,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float, Int
 
-from jaxdl.functional.checks import check_indices, widened
+from jaxdl.functional.checks import check_indices, expect_array, widened
 
 
 def accuracy(
@@ -59,14 +59,16 @@ def confusion_matrix(
     """Counts examples by their class (rows) and the class predicted (columns).
 
     Raises:
-      ValueError: `labels` and `predictions` have not one axis of the same length, or
-        hold a class outside of 0..num_classes-1. They can only be looked at outside of
-        jit; inside, such an example is not counted.
+      ValueError: `labels` and `predictions` are no integers, have not one axis of the
+        same length, or hold a class outside of 0..num_classes-1. They can only be
+        looked at outside of jit; inside, such an example is not counted.
 
     >>> confusion_matrix(jnp.array([0, 1, 1]), jnp.array([0, 0, 1]), 2)
     Array([[1, 0],
            [1, 1]], dtype=int32)
     """
+    for name, classes in {"labels": labels, "predictions": predictions}.items():
+        _check_integers(name, classes)
     if labels.ndim != 1 or labels.shape != predictions.shape:
         raise ValueError(
             f"labels {labels.shape} and predictions {predictions.shape} are not one"
@@ -100,11 +102,18 @@ def goal_of(metric: str, goal: Literal["min", "max"] | None) -> Literal["min", "
     return goal
 
 
+def _check_integers(name: str, classes) -> None:
+    expect_array(name, classes)
+    if not jnp.issubdtype(classes.dtype, jnp.integer):
+        raise ValueError(f"{name} have dtype {classes.dtype}; expected integers")
+
+
 def _check_labels(logits, labels) -> None:
+    expect_array("logits", logits)
+    expect_array("labels", labels)
     if labels.shape != logits.shape[:-1]:
         raise ValueError(f"labels {labels.shape} do not fit logits {logits.shape}")
-    if not jnp.issubdtype(labels.dtype, jnp.integer):
-        raise ValueError(f"labels have dtype {labels.dtype}; expected integers")
+    _check_integers("labels", labels)
     if logits.shape[-1] == 1:
         raise ValueError(
             f"logits {logits.shape} are of one class, which is always the largest; for"

@@ -119,3 +119,13 @@ def test_only_a_loss_is_known_to_be_best_where_it_is_smallest():
         ValueError, match="goal=None of 'test/accuracy' is not 'min' or"
     ):
         goal_of("test/accuracy", None)
+
+
+def test_classes_are_integers_in_arrays(unchecked):
+    labels = jnp.array([0, 1])
+    with pytest.raises(ValueError, match="predictions have dtype float32; expected in"):
+        confusion_matrix(labels, jnp.ones(2), 2)
+    with pytest.raises(ValueError, match="labels is a list: expected an array"):
+        confusion_matrix([0, 1], labels, 2)
+    with pytest.raises(ValueError, match="logits is a list: expected an array"):
+        accuracy([[1.0, 2.0]], labels)

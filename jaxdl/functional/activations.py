@@ -2,7 +2,7 @@
 
 Taken over, since they compute what PyTorch computes at kinks and infinities too:
 `elu`, `hardsigmoid`, `hardswish`, `logsigmoid`, `mish`, `relu`, `relu6`, `selu`,
-`sigmoid`, `silu`, `softsign` from `jax.nn` and `tanh` from `jax.numpy`. Here as in
+`silu`, `softsign` from `jax.nn` and `tanh` from `jax.numpy`. Here as in
 PyTorch, half precision is computed in float32 and rounded once. The gradients of
 `relu`, `relu6` and `hardtanh` at their kinks are 0. In float64 PyTorch rounds the
 1/6 of hardsigmoid's gradient and celu's 1/alpha to float32. NaN gives NaN everywhere;
@@ -23,9 +23,11 @@ from typing import Any, Literal, TypeVar
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.nn import relu as relu, relu6 as relu6
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Num
 
+from jaxdl.functional.checks import expect_array, is_traced
 from jaxdl.functional.products import spread
 
 Activation = TypeVar("Activation", bound=Callable[..., Array])
@@ -50,10 +52,20 @@ hardswish = _rounded_once(jax.nn.hard_silu)
 logsigmoid = _rounded_once(jax.nn.log_sigmoid)
 mish = _rounded_once(jax.nn.mish)
 selu = _rounded_once(jax.nn.selu)
-sigmoid = _rounded_once(jax.nn.sigmoid)
 silu = _rounded_once(jax.nn.silu)
 softsign = _rounded_once(jax.nn.soft_sign)
 tanh = _rounded_once(jnp.tanh)
+
+
+@_rounded_once
+def sigmoid(input: Num[Array, "*shape"]) -> Float[Array, "*shape"]:
+    """1 / (1 + exp(-input)), of integers too.
+
+    >>> sigmoid(jnp.array([0, 100]))
+    Array([0.5, 1. ], dtype=float32)
+    """
+    floating = jnp.issubdtype(jnp.result_type(input), jnp.floating)
+    return jax.nn.sigmoid(input if floating else jnp.asarray(input, float))
 
 
 @_rounded_once
@@ -111,6 +123,7 @@ def prelu(
     >>> prelu(jnp.array([[-2.0, -2.0]]), jnp.array([0.5, 0.25]))
     Array([[-1. , -0.5]], dtype=float32)
     """
+    expect_array("weight", weight)
     if weight.size == 1:
         weight = weight.reshape(())
     elif weight.shape != input.shape[-1:]:
@@ -157,12 +170,13 @@ def hardtanh(
     """`input` clipped to the bounds; its gradient on them is 0.
 
     Raises:
-      ValueError: `min_val` exceeds `max_val`.
+      ValueError: `min_val` exceeds `max_val`, neither of them traced.
 
     >>> hardtanh(jnp.array([-2.0, 0.5, 3.0]))
     Array([-1. ,  0.5,  1. ], dtype=float32)
     """
-    if min_val > max_val:
+    known = not (is_traced(min_val) or is_traced(max_val))
+    if known and np.asarray(min_val) > np.asarray(max_val):
         raise ValueError(f"min_val={min_val} exceeds max_val={max_val}")
     above = jnp.where(input <= min_val, min_val, input)
     return jnp.where(input >= max_val, max_val, above)

@@ -11,7 +11,7 @@ from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 from jaxtyping import Array, Bool, Float, Integer, Num
 
-Number = float | int | Float[Array, ""]
+Number = float | int | np.floating | Float[Array | np.ndarray, ""]
 """a number that a user chooses, or one that is traced, as in a sweep"""
 
 try:  # JAX has no public way to let checkify look into a primitive
@@ -22,10 +22,20 @@ error_checks = getattr(checkify, "error_checks", {})
 next_code = getattr(checkify, "next_code", None)  # JAX before 0.11 has one
 
 
+def expect_array(name: str, value: Any) -> None:
+    """Raises ValueError for a list or number where an array is expected."""
+    if not hasattr(value, "dtype"):
+        kind = type(value).__name__
+        raise ValueError(f"{name} is a {kind}: expected an array of NumPy or JAX")
+
+
 def check_floating(**arrays: Array | None) -> None:
-    """Raises ValueError for an array that does not hold floating-point numbers."""
+    """Raises ValueError for what is no array of floating-point numbers; None passes."""
     for name, array in arrays.items():
-        if array is not None and not jnp.issubdtype(array.dtype, jnp.floating):
+        if array is None:
+            continue
+        expect_array(name, array)
+        if not jnp.issubdtype(array.dtype, jnp.floating):
             raise ValueError(f"{name} has dtype {array.dtype}; expected a floating one")
 
 
@@ -92,14 +102,19 @@ def check_setting(
     Raises:
       ValueError: `within(value)` is false, or the value is not one number.
     """
+    if value is None or isinstance(value, str):
+        raise ValueError(f"{name}={value!r} is no number")
     if np.ndim(value):
         raise ValueError(f"{name} has shape {np.shape(value)}: expected one number")
+    if isinstance(value, jax.Array) and not is_traced(value):
+        value = np.asarray(value)  # inside jit, what is computed of JAX's is traced
     right = within(value)
     if is_traced(right):
         value = jnp.asarray(value)
         return jnp.where(check_values(name, value, right, limits), value, jnp.nan)
     if not right:
-        raise ValueError(f"{name}={lax.stop_gradient(value)} is not within {limits}")
+        known = lax.stop_gradient(value) if is_traced(value) else value
+        raise ValueError(f"{name}={known} is not within {limits}")
     return value
 
 
@@ -144,7 +159,7 @@ def _report(error, enabled_errors, within, values, message, code):
     """Adds what `checkify.debug_check` would, where `checkify` is at work."""
     if not enabled_errors & checkify.user_checks:
         return error, within
-    first = values.ravel()[jnp.argmin(within)]
+    first = jnp.ravel(values)[jnp.argmin(within)]
     found = checkify.FailedCheckError(checkify.get_traceback(), message, value=first)
     payload, metadata = jax.tree.flatten(found)
     kind, metadata_of = found.get_effect_type(), {int(code): metadata}

@@ -5,7 +5,14 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float, Int
 
-from jaxdl.functional.checks import check_floating, check_indices, is_traced, widened
+from jaxdl.functional.checks import (
+    at_least_float32,
+    check_floating,
+    check_indices,
+    expect_array,
+    is_traced,
+    widened,
+)
 
 
 def embedding(
@@ -27,6 +34,7 @@ def embedding(
     Array([[5., 6.],
            [1., 2.]], dtype=float32)
     """
+    expect_array("weight", weight)
     if weight.ndim != 2:
         raise ValueError(f"weight has shape {weight.shape}; expected (rows, features)")
     check_floating(weight=weight)
@@ -34,11 +42,13 @@ def embedding(
     rows = len(weight)
     inside = check_indices("index", input, rows)
     indices = widened(input)
-    weight = jnp.asarray(weight)
+    # In float32 also where it is narrower: there the gradient of a row is added up.
+    table = at_least_float32(jnp.asarray(weight))
     # One past the last, where the lookup, which is by 32 bits, would wrap it around.
-    looked_up = weight.at[jnp.where(inside, indices, rows)].get(
+    looked_up = table.at[jnp.where(inside, indices, rows)].get(
         mode="fill", fill_value=jnp.nan, wrap_negative_indices=False
     )
+    looked_up = looked_up.astype(weight.dtype)
     if padding_idx is None:
         return looked_up
     if not -rows <= padding_idx < rows:
@@ -81,5 +91,6 @@ def one_hot(
 
 
 def _check_integer(name: str, indices) -> None:
+    expect_array(name, indices)
     if not jnp.issubdtype(indices.dtype, jnp.integer):
         raise ValueError(f"{name} has dtype {indices.dtype}; expected integers")

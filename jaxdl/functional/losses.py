@@ -17,6 +17,7 @@ from jaxdl.functional.checks import (
     check_indices,
     check_setting,
     check_share,
+    expect_array,
     is_traced,
     widened,
 )
@@ -201,7 +202,8 @@ def cross_entropy(
         # target has nothing, is NaN.
         if smooths:
             uniform = 1 / input.shape[-1]
-            target = (1 - label_smoothing) * target + label_smoothing * uniform
+            target = jnp.asarray((1 - label_smoothing) * target)
+            target += label_smoothing * uniform
         return reduce_losses(-jnp.sum(target * log_p, axis=-1), reduction)
     _check_labels(input, target)
 
@@ -228,6 +230,7 @@ def _check_classes(input, weight):
 
 
 def _check_labels(input, target):
+    expect_array("target", target)
     if target.shape != input.shape[:-1]:
         raise ValueError(f"target {target.shape} does not fit input {input.shape}")
     if not jnp.issubdtype(target.dtype, jnp.integer):

@@ -13,7 +13,14 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
-from jaxdl.functional.checks import at_least_float32, check_floating
+from jaxdl.functional.checks import (
+    Number,
+    at_least_float32,
+    check_floating,
+    check_setting,
+    check_share,
+    is_traced,
+)
 
 
 def batch_norm(
@@ -24,7 +31,7 @@ def batch_norm(
     bias: Float[Array, " channels"] | None = None,
     *,
     train: bool,
-    momentum: float | Float[Array, ""] = 0.1,
+    momentum: Number = 0.1,
     eps: float = 1e-5,
 ) -> tuple[
     Float[Array, "*batch channels"],
@@ -55,7 +62,8 @@ def batch_norm(
     >>> mean, var
     (Array([0.2], dtype=float32), Array([1.1], dtype=float32))
     """
-    _check_batch(input, running_mean, running_var, train, momentum, eps)
+    momentum, eps = check_share("momentum", momentum), _known("eps", eps)
+    _check_batch(input, running_mean, running_var, train, eps)
     _check_parameters(input, weight, bias, input.shape[-1:])
     running_mean, running_var = lax.stop_gradient((running_mean, running_var))
     if not input.size:
@@ -80,7 +88,7 @@ def layer_norm(
     normalized_shape: Sequence[int],
     weight: Float[Array, "..."] | None = None,
     bias: Float[Array, "..."] | None = None,
-    eps: float = 1e-5,
+    eps: Number = 1e-5,
 ) -> Float[Array, "..."]:
     """Computes (x - mean) / √(var + eps) · weight + bias, for each example by itself.
 
@@ -97,8 +105,7 @@ def layer_norm(
     shape = tuple(normalized_shape)
     if not shape or input.shape[-len(shape) :] != shape:
         raise ValueError(f"normalized_shape={shape} does not end input {input.shape}")
-    if eps < 0:
-        raise ValueError(f"eps={eps} is below 0")
+    eps = check_setting("eps", eps, lambda e: e >= 0, "[0, inf)")
     _check_parameters(input, weight, bias, shape)
 
     axes = tuple(range(-len(shape), 0))
@@ -146,9 +153,7 @@ def _moved(running, batch, momentum):
     return moved.astype(running.dtype)
 
 
-def _check_batch(
-    input, running_mean, running_var, train: bool, momentum, eps: float
-) -> None:
+def _check_batch(input, running_mean, running_var, train: bool, eps: float) -> None:
     if not input.ndim:
         raise ValueError("input is a scalar; expected (..., channels)")
     if (running_mean is None) != (running_var is None):
@@ -161,10 +166,14 @@ def _check_batch(
             f"input {input.shape} has one value per channel: a batch's own statistics"
             " need more than 1"
         )
-    if eps < 0 or (of_batch and eps == 0):
+    if not eps >= 0 or (of_batch and eps == 0):
         raise ValueError(f"eps={eps} is not above 0")
-    if isinstance(momentum, int | float) and not 0 <= momentum <= 1:
-        raise ValueError(f"momentum={momentum} is not within [0, 1]")
+
+
+def _known(name: str, value) -> float:
+    if is_traced(value):
+        raise ValueError(f"{name} is traced: give a number that is known")
+    return float(value)
 
 
 def _check_parameters(input, weight, bias, shape: tuple[int, ...]) -> None:

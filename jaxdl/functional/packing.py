@@ -54,12 +54,12 @@ def pack_padded_sequence(
     check_lengths(values, *padded.shape[:2])
     if not values.size:
         raise ValueError("there are no sequences to pack")
-    if enforce_sorted and (np.diff(values) > 0).any():
+    if enforce_sorted and (values[1:] > values[:-1]).any():
         raise ValueError(
             f"lengths {values.tolist()} increase: sort them, or pass"
             " enforce_sorted=False"
         )
-    order = np.argsort(-values, stable=True)
+    order = np.argsort(-values.astype(int), stable=True)
     within = np.arange(values.max())[:, None] < values[order]
     time, example = np.nonzero(within)
     data = padded[time, order[example]]

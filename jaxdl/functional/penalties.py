@@ -8,6 +8,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PyTree
 
+from jaxdl.functional.checks import at_least_float32
+
 
 def l1_penalty(params: PyTree[Float[Array, "..."]]) -> Float[Array, ""]:
     """Σ|w| over all arrays; its gradient is sign(w), and 0 at w = 0.
@@ -19,7 +21,7 @@ def l1_penalty(params: PyTree[Float[Array, "..."]]) -> Float[Array, ""]:
     Array(7., dtype=float32)
     """
     # Not jnp.abs, whose gradient at 0 is 1.
-    return _total(lambda w: jnp.sum(w * jnp.sign(w)), params)
+    return _total(lambda w: jnp.sum(at_least_float32(w * jnp.sign(w))), params)
 
 
 def l2_penalty(params: PyTree[Float[Array, "..."]]) -> Float[Array, ""]:
@@ -34,8 +36,10 @@ def l2_penalty(params: PyTree[Float[Array, "..."]]) -> Float[Array, ""]:
     >>> l2_penalty({"kernel": jnp.array([[3.0, -4.0]])})
     Array(12.5, dtype=float32)
     """
-    return _total(lambda w: jnp.sum(w**2), params) / 2
+    return _total(lambda w: jnp.sum(at_least_float32(w) ** 2), params) / 2
 
 
 def _total(size, params):
-    return jnp.asarray(sum(map(size, jax.tree.leaves(params)), start=0.0))
+    leaves = jax.tree.leaves(params)
+    total = jnp.asarray(sum(map(size, leaves), start=0.0))
+    return total.astype(jnp.result_type(*leaves)) if leaves else total

@@ -52,7 +52,7 @@ def binary_cross_entropy_with_logits(
     reduction: Reduction = "mean",
     pos_weight: Float[Array, "..."] | None = None,
 ) -> Float[Array, "..."]:
-    """Binary cross-entropy of sigmoid(input), exact for large logits.
+    """Binary cross-entropy of sigmoid(input), exact for large logits and small losses.
 
     The loss is -pos_weight · target · log σ(x) - (1 - target) · log(1 - σ(x)), times
     `weight`, with 1 - σ(x) = σ(-x) and log σ(x) = -log(1 + exp(-x)) computed without
@@ -70,9 +70,10 @@ def binary_cross_entropy_with_logits(
     check_pair(input, target)
     _check_weight("weight", weight, input.shape)
     _check_weight("pos_weight", pos_weight, input.shape)
-    # log σ(-x) = log σ(x) - x, so that both classes share one logarithm.
-    times = 1 if pos_weight is None else 1 + (pos_weight - 1) * target
-    losses = (1 - target) * input - times * jax.nn.log_sigmoid(input)
+    # Not log σ(-x) = log σ(x) - x: nothing of a small σ(x) is left in 1 - σ(-x).
+    positive = target if pos_weight is None else pos_weight * target
+    losses = -positive * jax.nn.log_sigmoid(input)
+    losses -= (1 - target) * jax.nn.log_sigmoid(-input)
     return reduce_losses(losses if weight is None else weight * losses, reduction)
 
 

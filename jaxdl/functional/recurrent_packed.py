@@ -16,6 +16,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from jaxdl.backend import on_cpu
+from jaxdl.functional.checks import at_least_float32
 from jaxdl.functional.products import affine
 from jaxdl.functional.recurrent_cells import (
     GATES,
@@ -185,14 +186,20 @@ def _reverse(update: Update, operands, lengths, saved, d_result):
         d_x = _put(d_x, t, _times_transpose(d_inputs, w.weight_ih))
         return d_before, (d_weights, d_x)
 
-    kept = [(jax.tree.map(jnp.zeros_like, w), jnp.zeros_like(x)) for w in weights]
+    # In float32: in bfloat16 a sum of ones ends at 256.
+    zeros = lambda a: jnp.zeros_like(at_least_float32(a))
+    kept = [(jax.tree.map(zeros, w), jnp.zeros_like(x)) for w in weights]
     d_last = _take(d_last, plan.order)
     d_initial, kept = _loop(step, plan, d_last, kept, reverse=True)
     d_x = sum(
         _without_padding(d_x, plan, direction, lengths)
         for direction, (_, d_x) in enumerate(kept)
     )
-    d_weights = [d_weights for d_weights, _ in kept]
+    as_given = lambda total, a: total.astype(a.dtype)
+    d_weights = [
+        jax.tree.map(as_given, total, w)
+        for (total, _), w in zip(kept, weights, strict=True)
+    ]
     return d_x, d_weights, _take(d_initial, plan.lane)
 
 

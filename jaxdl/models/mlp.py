@@ -4,7 +4,9 @@ Linear and softmax regression are one layer and need no class: `jaxdl.layers.Lin
 """
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
+import numpy as np
 from flax import linen as nn
 from jaxtyping import Array, Float
 
@@ -81,10 +83,8 @@ class MLP(nn.Module):
         hidden = len(self.widths) - 1
         if self.dropout is None:
             return None
-        given = self.dropout
-        if isinstance(given, float | int) or (
-            isinstance(given, Array) and not given.ndim
-        ):
+        given: Any = self.dropout
+        if not hasattr(given, "__len__") or np.ndim(given) == 0:
             return [given] * hidden
         if len(given) != hidden:
             raise ValueError(

@@ -10,6 +10,7 @@ from jaxtyping import Array
 
 from jaxdl.optimizers.arguments import (
     LearningRate,
+    as_number,
     check_at_least,
     check_betas,
     gradient,
@@ -157,6 +158,8 @@ def adagrad(
         initial_accumulator_value=initial_accumulator_value,
         eps=eps,
     )
+
+    lr, lr_decay = as_number(lr=lr), as_number(lr_decay=lr_decay)
 
     def decayed(count):
         return (lr(count) if callable(lr) else lr) / (1 + count * lr_decay)

@@ -5,6 +5,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from jax.typing import ArrayLike
 from jaxtyping import Array
@@ -18,24 +19,36 @@ def check_at_least(limit: int, **values: Any) -> None:
     Or for a string, as YAML makes of 1e-3.
     """
     for name, value in values.items():
-        if isinstance(value, str):
-            raise ValueError(f"{name}={value!r} is no number")
-        if is_known(value) and not value >= limit:
+        as_number(**{name: value})
+        if is_known(value) and not np.asarray(value) >= limit:
             raise ValueError(f"{name}={value} is not at least {limit}")
 
 
 def check_betas(betas: tuple[Any, Any]) -> None:
     """Raises ValueError for a decay rate outside of [0, 1)."""
     for i, beta in enumerate(betas):
-        if is_known(beta) and not 0 <= beta < 1:
+        as_number(**{f"betas[{i}]": beta})
+        if is_known(beta) and not 0 <= np.asarray(beta) < 1:
             raise ValueError(f"betas[{i}]={beta} is not within [0, 1)")
 
 
 def check_shares(**values: Any) -> None:
     """Raises ValueError for a value outside of [0, 1]; what is not yet known passes."""
     for name, value in values.items():
-        if is_known(value) and not 0 <= value <= 1:
+        as_number(**{name: value})
+        if is_known(value) and not 0 <= np.asarray(value) <= 1:
             raise ValueError(f"{name}={value} is not within [0, 1]")
+
+
+def as_number(**named: Any) -> Any:
+    """Returns the one value given, a Python integer as a float: its powers overflow.
+
+    Raises ValueError for a string, as YAML makes of 1e-3.
+    """
+    [(name, value)] = named.items()
+    if isinstance(value, str):
+        raise ValueError(f"{name}={value!r} is no number")
+    return float(value) if type(value) is int else value
 
 
 def is_zero(value: ArrayLike) -> bool:
@@ -73,5 +86,8 @@ def in_float32(inner: optax.GradientTransformation) -> optax.GradientTransformat
 
 
 def is_known(value: Any) -> bool:
-    """Tells a number from what gives one later: a schedule, or a traced value."""
+    """Tells a number from what gives one later: a schedule, or a traced value.
+
+    One of JAX's is looked at as NumPy's: inside jit, what is computed of it is traced.
+    """
     return not (callable(value) or isinstance(value, jax.core.Tracer))

@@ -234,3 +234,18 @@ def test_impossible_settings(unchecked, name, arguments, message):
 def test_celu_divides_by_alpha():
     with pytest.raises(ValueError, match="alpha=0: celu divides by it"):
         activations.celu(jnp.ones(2), 0.0)
+
+
+def test_sigmoid_of_integers():
+    x = np.array([-1, 0, 2])
+    expected = torch.sigmoid(torch.tensor(x, dtype=torch.float64))
+    assert_close(activations.sigmoid(jnp.asarray(x)), expected)
+
+
+def test_bounds_of_jax_are_known_inside_jit(unchecked):
+    low, high = jnp.float32(-0.5), jnp.float32(0.5)
+    clip = jax.jit(lambda x, low, high: activations.hardtanh(x, low, high))
+    assert jax.jit(lambda x: activations.hardtanh(x, low, high))(2.0) == 0.5
+    assert clip(2.0, low, high) == 0.5
+    with pytest.raises(ValueError, match=r"min_val=0\.5 exceeds max_val=-0\.5"):
+        jax.jit(lambda x: activations.hardtanh(x, high, low))(2.0)

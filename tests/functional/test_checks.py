@@ -1,13 +1,20 @@
 """Indices out of range are told, outside of jit and inside."""
 
+import inspect
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax.experimental import checkify
 
-from jaxdl.functional import one_hot
-from jaxdl.functional.checks import check_floating, check_indices, check_values
+from jaxdl.functional import cross_entropy, one_hot
+from jaxdl.functional.checks import (
+    check_floating,
+    check_indices,
+    check_share,
+    check_values,
+)
 
 
 @pytest.mark.parametrize("dtype", ["int32", "bool", "complex64"])
@@ -125,3 +132,28 @@ def test_of_checks_that_fail_together_the_first_is_reported(own):
     for f in (jax.jit(loss), jax.jit(jax.grad(loss))):
         error = checkify.checkify(f)(jnp.float32(-1), jnp.int32(7))[0]
         assert message in error.get()
+
+
+def test_what_is_no_array_is_named():
+    with pytest.raises(ValueError, match="weight is a float: expected an array"):
+        inspect.unwrap(check_floating)(weight=0.25)
+
+
+@pytest.mark.parametrize("value", [None, "0.5"])
+def test_a_setting_is_a_number(value, unchecked):
+    with pytest.raises(ValueError, match=f"p={value!r} is no number"):
+        check_share("p", value)
+
+
+def test_a_setting_of_jax_is_known_inside_jit():
+    share = jnp.float32(1.5)
+    with pytest.raises(ValueError, match=r"p=1.5 is not within \[0, 1\]"):
+        jax.jit(lambda x: x * check_share("p", share))(1.0)
+
+
+def test_checkify_reports_numpys_values_too():
+    """Labels from outside, in a compiled function of examples."""
+    x, labels = jnp.ones((4, 5)), np.array([0, 1, 9, 2])
+    losses = jax.jit(lambda x: jax.vmap(cross_entropy)(x, labels))
+    error, _ = checkify.checkify(losses)(x)
+    assert "9 lies outside of 0..4" in error.get()

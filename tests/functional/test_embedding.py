@@ -193,3 +193,21 @@ def test_a_traced_index_of_64_bits_gives_nan_where_it_lies_outside(index):
     found = jax.jit(embedding)(jnp.array([index, 1]), jnp.ones((3, 2)))
     assert np.isnan(found[0]).all()
     assert not np.isnan(found[1]).any()
+
+
+@pytest.mark.parametrize("dtype", [jnp.float16, jnp.bfloat16])
+def test_the_gradient_of_a_frequent_row_adds_up(dtype):
+    weight, indices = jnp.zeros((4, 2), dtype), jnp.zeros(3000, int)
+    total = lambda w: embedding(indices, w).astype(jnp.float32).sum()
+    gradient = jax.grad(total)(weight)
+    assert gradient.dtype == dtype
+    expected = [[3000] * 2] + 3 * [[0] * 2]
+    np.testing.assert_allclose(gradient.astype(float), expected, rtol=0.01)
+
+
+def test_lists_are_no_arrays():
+    weight = jnp.zeros((4, 2))
+    with pytest.raises(ValueError, match="input is a list: expected an array"):
+        inspect.unwrap(embedding)([0, 1], weight)
+    with pytest.raises(ValueError, match="weight is a list: expected an array"):
+        inspect.unwrap(embedding)(jnp.zeros(2, int), [[0.0]])

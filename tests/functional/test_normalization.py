@@ -310,6 +310,8 @@ zeros = jnp.zeros
         ({"eps": -1.0, "train": False}, "eps=-1.0 is not above 0"),
         ({"momentum": 1.1}, r"momentum=1.1 is not within \[0, 1\]"),
         ({"momentum": -1}, "momentum=-1 is"),
+        ({"momentum": np.float32(3)}, "momentum=3.0 is not within"),
+        ({"eps": float("nan")}, "eps=nan is not above 0"),
     ],
 )  # fmt: skip
 def test_invalid_arguments_of_batch_norm_raise(changes, message):
@@ -413,10 +415,34 @@ def test_layer_norm_passes_nan_on_in_its_example_only():
         ({"bias": zeros(1)}, r"bias has shape \(1,\); expected \(3,\)"),
         ({"bias": zeros(3, int)}, "bias has dtype int"),
         ({"input": zeros((2, 3), int)}, "input has dtype int"),
-        ({"eps": -0.1}, "eps=-0.1 is below 0"),
+        ({"eps": -0.1}, r"eps=-0.1 is not within \[0, inf"),
     ],
 )
 def test_invalid_arguments_of_layer_norm_raise(changes, message):
     arguments = {"input": zeros((2, 3)), "normalized_shape": (3,)} | changes
     with pytest.raises(ValueError, match=message):
         inspect.unwrap(layer_norm)(**arguments)
+
+
+def test_settings_of_jax_are_known_inside_jit(unchecked):
+    x, eps = jnp.array([[1.0], [3.0]]), jnp.float32(1e-5)
+    for norm in (
+        lambda x: batch_norm(x, None, None, train=True, eps=eps)[0],
+        lambda x: layer_norm(x, (1,), eps=eps),
+    ):
+        assert_close(jax.jit(norm)(x), norm(x))
+    with pytest.raises(ValueError, match="eps is traced: give a number that is known"):
+        jax.jit(lambda eps: batch_norm(x, None, None, train=True, eps=eps))(eps)
+
+
+def test_a_momentum_is_a_number(unchecked):
+    x = jnp.ones((3, 1))
+    with pytest.raises(ValueError, match="momentum=None is no number"):
+        batch_norm(x, None, None, train=True, momentum=None)
+
+
+def test_a_traced_momentum_out_of_range_is_nan():
+    x, zero = jnp.array([[1.0], [3.0]]), jnp.zeros(1)
+    moved = jax.jit(lambda m: batch_norm(x, zero, zero, train=True, momentum=m)[1])
+    assert np.isnan(moved(3.0)).all()
+    assert_close(moved(0.5)[0], [1.0])

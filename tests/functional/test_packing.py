@@ -131,3 +131,13 @@ def test_traced_lengths_raise():
         jax.jit(pack_padded_sequence)(jnp.zeros((3, 1)), jnp.array([3]))
     with pytest.raises(ValueError, match="batch_sizes are traced"):
         jax.jit(pad_packed_sequence)(PackedSequence(jnp.zeros(1), jnp.array([1])))
+
+
+def test_unsigned_lengths_do_not_wrap(unchecked):
+    x, lengths = jnp.arange(6).reshape(3, 2), np.array([3, 1], np.uint8)
+    packed = pack_padded_sequence(x, lengths)
+    np.testing.assert_array_equal(packed.batch_sizes, [2, 1, 1])
+    with pytest.raises(ValueError, match=r"lengths \[1, 3\] increase"):
+        pack_padded_sequence(x, lengths[::-1])
+    unsorted = pack_padded_sequence(x, lengths[::-1], enforce_sorted=False)
+    np.testing.assert_array_equal(unsorted.sorted_indices, [1, 0])

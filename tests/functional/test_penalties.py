@@ -97,3 +97,16 @@ def test_l1_penalty_on_chosen_arrays_in_a_loss():
         random((3, 2), 2),
         random((2,), 3),
     )
+
+
+@pytest.mark.parametrize("dtype", [jnp.float16, jnp.bfloat16])
+def test_many_narrow_numbers_add_up(dtype):
+    small, many = jnp.full(10**5, 1e-4, dtype), [jnp.ones(10, dtype)] * 1000
+    exact = np.asarray(small, float)
+    near = {"rtol": float(jnp.finfo(dtype).eps)}
+    for penalty, total, count in (
+        (l1_penalty, exact.sum(), 1e4),
+        (l2_penalty, (exact**2).sum() / 2, 5e3),
+    ):
+        np.testing.assert_allclose(float(penalty(small)), total, **near)
+        np.testing.assert_allclose(float(penalty(many)), count, **near)

@@ -174,14 +174,32 @@ def test_large_logits():
 
 
 def test_impossible_and_wrong():
-    """Infinite logits: PyTorch's infinities and its NaN for 0 · inf."""
+    """Infinite logits: PyTorch's infinities and its NaN for 0 · inf, but for one."""
     x = jnp.array([jnp.inf, -jnp.inf, jnp.inf, -jnp.inf, jnp.nan])
     y = jnp.array([0.0, 1, 1, 0, 0])
     theirs = F.binary_cross_entropy_with_logits(
         torch.tensor(np.asarray(x)), torch.tensor(np.asarray(y)), reduction="none"
     )
     actual = binary_cross_entropy_with_logits(x, y, reduction="none")
+    theirs[1] = np.inf  # of a positive at -inf, where PyTorch has 0 · inf beside it
     np.testing.assert_array_equal(actual, theirs)
+
+
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.float16, jnp.bfloat16])
+@pytest.mark.parametrize("target", [0.0, 1.0, 0.25])
+def test_nothing_of_a_small_gradient_is_lost(dtype, target):
+    """Of a negative that is told as such: there 1 - σ(-x) would be 0."""
+    x = jnp.array([-18, -12, -7, -5, -1, 0, 1, 5, 7, 12, 18], dtype)
+    loss = lambda x: binary_cross_entropy_with_logits(
+        x, jnp.full_like(x, target), reduction="sum", pos_weight=jnp.ones((), dtype)
+    )
+    wide = torch.tensor(np.asarray(x, float), requires_grad=True)
+    F.binary_cross_entropy_with_logits(
+        wide, torch.full_like(wide, target), reduction="sum"
+    ).backward()
+    limits = {"rtol": 4 * float(jnp.finfo(dtype).eps), "atol": jnp.finfo(dtype).tiny}
+    gradient = np.asarray(jax.grad(loss)(x), float)
+    np.testing.assert_allclose(gradient, wide.grad, **limits)
 
 
 def test_kl_div_where_probabilities_are_zero():

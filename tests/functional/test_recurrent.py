@@ -430,6 +430,27 @@ def test_narrow_dtypes_are_kept_and_near(kind, dtype, near):
         np.testing.assert_allclose(ours.astype(float), exact, atol=near, rtol=near)
 
 
+@pytest.mark.parametrize("dtype", [jnp.float16, jnp.bfloat16])
+def test_gradients_of_many_steps_add_up(dtype):
+    """For the weights, of sequences of many lengths: in bfloat16, 256 + 1 is 256."""
+    steps, batch = 400, 40
+    x, weights = problem(layers=1, directions=1, shape=(steps, batch, 2))
+    x, weights = jax.tree.map(lambda a: (0.3 * a).astype(dtype), (x, weights))
+    lengths = jnp.full(batch, steps).at[0].set(steps - 1)
+
+    def gradient(x, weights):
+        total = lambda w: gru(x, w, lengths=lengths)[0].astype(float).sum() / batch
+        [of_layer] = jax.jit(jax.grad(total))(weights)
+        return of_layer
+
+    actual = gradient(x, weights)
+    exact = gradient(*jax.tree.map(lambda a: a.astype(float), (x, weights)))
+    for ours, wide in zip(actual, exact, strict=True):
+        assert ours.dtype == dtype
+        error = jnp.linalg.norm(ours.astype(float) - wide) / jnp.linalg.norm(wide)
+        assert error < 4 * jnp.finfo(dtype).eps
+
+
 @pytest.mark.filterwarnings("ignore:dropout option adds:UserWarning")
 @pytest.mark.parametrize(("p", "layers"), [(0.0, 2), (1.0, 2), (1.0, 1)])
 def test_no_dropout_and_full_dropout_equal_torch(p, layers):

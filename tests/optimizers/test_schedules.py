@@ -186,3 +186,39 @@ def test_counts_that_float32_cannot_hold(count):
 def test_impossible_schedules(make, message):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+def test_milestones_are_read_once(unchecked):
+    milestones = [1, 2]
+    schedule = multistep_lr(0.1, (m for m in milestones))
+    of_list = multistep_lr(0.1, milestones)
+    milestones.append(0)
+    for rates in schedule, of_list:
+        np.testing.assert_allclose([rates(k) for k in range(3)], [0.1, 0.01, 0.001])
+
+
+def test_integers_do_not_overflow(x64):
+    doubled = jax.jit(step_lr(0.1, 1, 2))
+    np.testing.assert_allclose(
+        [doubled(k) for k in (30, 31, 70)], 0.1 * 2.0 ** np.array([30, 31, 70])
+    )
+    later = jax.jit(step_lr(0.1, 2, 1))
+    assert later(jnp.int32(-3)) == 0.1
+    rate = jax.jit(linear_lr(1, 1, 0, 3))(jnp.int32(1))
+    np.testing.assert_allclose(rate, 2 / 3, rtol=1e-15)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: step_lr("1e-3", 2),
+        lambda: step_lr(1e-3, 2, "0.1"),
+        lambda: multistep_lr(1e-3, [2], "0.1"),
+        lambda: exponential_lr(1e-3, ".9"),
+        lambda: cosine_annealing_lr("0.1", 2),
+        lambda: linear_lr(0.1, ".1"),
+    ],
+)
+def test_strings_are_no_numbers(make, unchecked):
+    with pytest.raises(ValueError, match=r"=.* is no number"):
+        make()

@@ -439,3 +439,21 @@ def test_a_large_gradient_in_float16_does_not_stop_all_others(make, like):
         oracle.step()
         assert ours.dtype == jnp.float16
         np.testing.assert_allclose(ours, theirs.detach(), atol=4e-3)
+
+
+@pytest.mark.parametrize("make", [sgd, adam])
+def test_a_rate_of_jax_is_known_inside_jit(make):
+    rate, params = jnp.float32(0.1), jnp.ones(2)
+
+    def step(gradient, rate=rate):
+        optimizer = make(rate)
+        return optimizer.update(gradient, optimizer.init(params), params)[0]
+
+    np.testing.assert_array_equal(jax.jit(step)(params), jax.jit(step)(params, rate))
+    with pytest.raises(ValueError, match=r"lr=-0\.1\d* is not at least 0"):
+        make(-rate)
+
+
+def test_betas_are_numbers(unchecked):
+    with pytest.raises(ValueError, match=r"betas\[0\]='0.9' is no number"):
+        adam(1e-3, betas=("0.9", 0.999))
