@@ -116,7 +116,8 @@ def shard_step(step: Callable, mesh: Mesh, specs: Specs | None = None) -> Callab
 
     def sharded_step(state, batch, key_or_mask):
         state = constrain(state, shardings(state, mesh, specs))
-        result = step(state, constrain(batch, rows), key_or_mask)
+        batch = jax.tree.map(lambda x: constrain(x, rows) if np.ndim(x) else x, batch)
+        result = step(state, batch, key_or_mask)
         if isinstance(result, dict):  # an evaluation's metrics
             return result
         new, metrics = result

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Num
+from jaxtyping import Array, Num
 
 from jaxdl.files import saying
 
@@ -35,12 +35,15 @@ class EventLog:
         self._write(0, file_version="brain.Event:2")
         self._write(first_step, session_log=SessionLog(status=SessionLog.START))
 
-    def scalar(self, tag: str, value: float, step: int) -> None:
+    def scalar(self, tag: str, value: float | Array | np.ndarray, step: int) -> None:
         """Writes a number."""
-        self._write_value(tag, step, simple_value=value)
+        self._write_value(tag, step, simple_value=float(value))
 
     def image(
-        self, tag: str, image: Num[np.ndarray, "height width channels"], step: int
+        self,
+        tag: str,
+        image: Num[Array | np.ndarray, "height width channels"],
+        step: int,
     ) -> None:
         """Writes a picture, grey or RGB: uint8, or within [0, 1].
 
@@ -48,6 +51,7 @@ class EventLog:
         """
         from PIL import Image
 
+        image = np.asarray(image)
         if image.ndim != 3 or image.shape[-1] not in (1, 3):
             shape = f"image {tag!r} has shape {image.shape}"
             raise ValueError(f"{shape}; expected (height, width, 1 or 3)")
@@ -70,7 +74,9 @@ class EventLog:
         picture = {"height": height, "width": width, "colorspace": channels}
         self._write_value(tag, step, image={**picture, "encoded_image_string": png})
 
-    def histogram(self, tag: str, values: Num[np.ndarray, "..."], step: int) -> None:
+    def histogram(
+        self, tag: str, values: Num[Array | np.ndarray, "..."], step: int
+    ) -> None:
         """Writes how often numbers have what size, in 64 bins of equal width.
 
         Where float64 cannot cut their range into so many, they are in one. What is not

@@ -662,3 +662,59 @@ class TakesTwo(Halves):
 def test_a_module_that_takes_more_arguments():
     with pytest.raises(ValueError, match=r"fails on inputs of shape .*missing 1 req"):
         compare(TakesTwo(), Whole(), drawn(5, 3))
+
+
+class TorchScaled(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.scale = torch.nn.Parameter(torch.ones(3))
+        self.fc = torch.nn.Linear(3, 2)
+
+    def forward(self, x):
+        return self.fc(x * self.scale)
+
+
+class Scaled(nn.Module):
+    @nn.compact
+    def __call__(self, x):
+        scale = self.param("scale", nn.initializers.ones, (3,))
+        return Linear(2, name="fc")(x * scale)
+
+
+def test_a_parameter_of_the_same_name_is_compared_in_every_stage(rng):
+    report = compare(TorchScaled(), Scaled(), rng.normal(size=(4, 3)), steps=1)
+    assert report.agrees, report
+    stages = {row.stage for row in report.rows if row.name == "scale"}
+    assert {"gradients", "step 1"} <= stages
+
+
+class IsTraining(nn.Module):
+    @nn.compact
+    def __call__(self, x, is_training):
+        return BatchNorm(name="0")(x, train=is_training)
+
+
+class RunningAverage(nn.Module):
+    @nn.compact
+    def __call__(self, x, use_running_average=False):
+        return BatchNorm(name="0")(x, train=not use_running_average)
+
+
+@pytest.mark.parametrize("twin", [IsTraining(), RunningAverage()])
+def test_a_mode_has_one_of_several_names(rng, twin):
+    theirs = torch.nn.Sequential(torch.nn.BatchNorm1d(3))
+    report = compare(theirs, twin, rng.normal(size=(4, 3)))
+    assert report.agrees, report
+
+
+@pytest.mark.parametrize(
+    ("inputs", "message"),
+    [
+        ({"x": np.ones((2, 3))}, "inputs hold a dict: give an array or a tuple"),
+        ([[1.0, 2.0, 3.0]], "inputs hold a list: give an array or a tuple"),
+        ((np.ones((2, 3)), np.ones(2)), r"the Flax module fails on .*\(2, 3\), \(2,\)"),
+    ],
+)
+def test_inputs_that_no_module_takes(inputs, message, unchecked):
+    with pytest.raises(ValueError, match=message):
+        compare(TorchScaled(), Scaled(), inputs)

@@ -305,3 +305,13 @@ def test_the_colours_of_few_arrays_are_explained():
 def test_arrays_need_two_axes(unchecked, arrays):
     with pytest.raises(ValueError, match="arrays have shapes"):
         show_arrays(arrays)
+
+
+def test_a_matrix_needs_a_name_for_each_class():
+    with pytest.raises(ValueError, match="3 class_names for 4 classes"):
+        show_confusion(np.eye(4, dtype=int), ["a", "b", "c"])
+
+
+def test_curves_of_lists(unchecked):
+    axes = curves({"train/loss": [2.0, 1.0]}).axes[0]
+    np.testing.assert_array_equal(axes.lines[0].get_ydata(), [2, 1])

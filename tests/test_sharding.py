@@ -303,6 +303,14 @@ def test_a_mesh_of_explicit_axes_is_named():
         shard_step(lambda state, batch, key: (state, {}), mesh)
 
 
+def test_a_number_in_a_batch_is_whole_on_each_device():
+    mesh = make_mesh({"data": 1})
+    step = lambda state, batch, key: (state, {"sum": batch["w"] * batch["x"].sum()})
+    batch = {"x": jnp.ones(3), "w": 2.0}
+    _, metrics = jax.jit(shard_step(step, mesh))(jnp.zeros(()), batch, None)
+    assert metrics["sum"] == 6
+
+
 def test_keys_are_gathered_and_stay_keys():
     keys = jax.random.split(jax.random.key(0), 2)
     found = gather({"keys": keys, "x": jnp.ones(2)})

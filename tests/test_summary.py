@@ -13,6 +13,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from jaxdl import layers
 from jaxdl.classification import classification, init_model
 from jaxdl.functional import cross_entropy
+from jaxdl.models.custom_layers import CenteredLayer
 from jaxdl.models.lenet import LeNet
 from jaxdl.models.recurrent import RecurrentClassifier
 from jaxdl.summary import summarize
@@ -477,3 +478,33 @@ def test_a_summary_of_a_function_does_not_load_flax():
         "assert 'flax' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize(
+    ("model", "arguments"),
+    [(CenteredLayer(), {}), (layers.Dropout(0.5), {"train": False})],
+)
+def test_modules_without_variables(model, arguments):
+    summary = summarize(model, jnp.ones((2, 3)), **arguments)
+    assert summary.parameters == 0
+    assert summary.rows[0].output.shape == (2, 3)
+
+
+class Several(nn.Module):
+    """Goes over a list of layers, by a method that gives no arrays."""
+
+    @nn.compact
+    def __call__(self, x):
+        several = layers.ModuleList([layers.Linear(3), layers.Linear(3)], name="l")
+        for layer in several:
+            x = layer(x)
+        return several[0](x)
+
+
+def test_methods_that_return_other_things_than_arrays():
+    summary = summarize(Several(), jnp.ones((2, 3)))
+    assert [(row.kind, row.parameters) for row in summary.rows] == [
+        ("Several", 24), ("ModuleList", 24), ("Linear", 12), ("Linear", 12)
+    ]  # fmt: skip
+    assert summary.flops == 3 * (2 * 2 * 3 * 3 + 6)
+    assert "float32[2,3]" in str(summary)

@@ -826,3 +826,13 @@ def test_a_figure_of_one_point_is_over_its_repeats(sweep):
 def test_a_figure_of_what_is_no_number(sweep, name):
     with pytest.raises(ValueError, match=f"name='{name}' is no single number"):
         sweep_figure(*sweep, name)
+
+
+def test_one_string_is_no_list_of_static_settings(rng, unchecked):
+    data = examples(rng)
+    settings = {"width": [3, 6], "learning_rate": [0.1, 0.5]}
+    step = make_eval_step(eval_fn)
+    with pytest.raises(ValueError, match=r"static='width' is one string; give \('wid"):
+        search(
+            train, settings, data, {"train": data}, KEY, eval_step=step, static="width"
+        )

@@ -3,6 +3,7 @@
 import subprocess
 import sys
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
@@ -155,3 +156,15 @@ def test_histograms_leave_out_what_is_not_finite(tmp_path):
     run = EventAccumulator(str(tmp_path)).Reload()
     assert run.Histograms("some")[0].histogram_value.num == 2
     assert run.Tags()["histograms"] == ["some"]
+
+
+def test_arrays_of_jax_are_written_too(tmp_path):
+    with EventLog(tmp_path) as log:
+        log.scalar("loss", jnp.float32(1.5), 1)
+        log.scalar("loss", np.array(2.5), 2)
+        log.image("grey", jnp.ones((3, 4, 1)), 1)
+        log.histogram("weights", jnp.arange(5.0), 1)
+    events = EventAccumulator(str(tmp_path)).Reload()
+    assert [event.value for event in events.Scalars("loss")] == [1.5, 2.5]
+    assert events.Images("grey")[0].width == 4
+    assert events.Tags()["histograms"] == ["weights"]

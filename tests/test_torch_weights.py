@@ -655,3 +655,15 @@ def test_a_parameter_of_ones_own_has_flaxs_shape():
     wrong = OWN | {"kernel": torch.ones(2, 3)}
     with pytest.raises(ValueError, match=r"kernel  wanted \(3, 2\), found \(2, 3\)"):
         from_state_dict(wrong, wanted_by(Own(), X, dtype=jnp.float32))
+
+
+def test_flaxs_prelu_has_the_shape_of_no_axes():
+    theirs = torch.nn.Sequential(torch.nn.Linear(3, 2), torch.nn.PReLU(init=0.1))
+    model = Sequential([Linear(2), nn.PReLU()])
+    x = jnp.array([[1.0, -2, 3]])
+    variables = model.init(jax.random.key(0), x)
+    found = from_state_dict(theirs.state_dict(), variables)
+    expected = theirs(torch.tensor(np.asarray(x))).detach()
+    np.testing.assert_allclose(model.apply(found, x), expected, rtol=1e-6)
+    written = {name: array.shape for name, array in to_state_dict(found).items()}
+    assert written == {k: tuple(v.shape) for k, v in theirs.state_dict().items()}

@@ -1,7 +1,8 @@
 """From a function to its graph."""
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import jax
@@ -69,6 +70,23 @@ def trace(function: Callable, *args: Any, expand: bool = True) -> Graph:
     return Graph(drafts.nodes(), expand)
 
 
+@contextmanager
+def traced_as(name: str) -> Iterator[None]:
+    """Traces operations as they are defined, in words for what cannot be traced.
+
+    Raises ValueError, as `to_jaxpr`.
+    """
+    try:
+        with as_defined(True):
+            yield
+    except UNTRACEABLE as error:
+        raise ValueError(
+            f"{name} cannot be traced, since it needs a value that is known at run time"
+            f" only ({str(error).splitlines()[0]}): use jnp.where or jax.lax.cond, or"
+            " fix the argument with functools.partial"
+        ) from error
+
+
 def to_jaxpr(name: str, function: Callable, *args: Any) -> tuple[Any, PyTree]:
     """Returns a function's jaxpr and the shapes of its results. Errors call it `name`.
 
@@ -76,15 +94,8 @@ def to_jaxpr(name: str, function: Callable, *args: Any) -> tuple[Any, PyTree]:
       ValueError: the function needs a value that is known at run time only, or it
         returns no array.
     """
-    try:
-        with as_defined(True):
-            jaxpr, results = jax.make_jaxpr(function, return_shape=True)(*args)
-    except UNTRACEABLE as error:
-        raise ValueError(
-            f"{name} cannot be traced, since it needs a value that is known at run time"
-            f" only ({str(error).splitlines()[0]}): use jnp.where or jax.lax.cond, or"
-            " fix the argument with functools.partial"
-        ) from error
+    with traced_as(name):
+        jaxpr, results = jax.make_jaxpr(function, return_shape=True)(*args)
     if not jax.tree.leaves(results):
         raise ValueError(f"{name} returns no array: there is nothing to trace")
     return jaxpr, results

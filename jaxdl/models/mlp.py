@@ -84,7 +84,7 @@ class MLP(nn.Module):
         if self.dropout is None:
             return None
         given: Any = self.dropout
-        if not hasattr(given, "__len__") or np.ndim(given) == 0:
+        if not isinstance(given, Sequence) and np.ndim(given) == 0:
             return [given] * hidden
         if len(given) != hidden:
             raise ValueError(

@@ -18,6 +18,7 @@ from jaxdl.parity.report import Cause, Report, Values, rows_of
 from jaxdl.parity.torch_side import randomised_copy, torch_side, untied_state_dict
 from jaxdl.parity.traps import FLOAT32, ONE_BIAS
 from jaxdl.torch_weights import MisfitError, from_state_dict
+from jaxdl.torch_weights.layouts import with_own_names
 
 
 def compare(
@@ -50,7 +51,9 @@ def compare(
     more with channels first; of 3 too with `channels_first` (Conv1d), none with False.
     Packed sequences within PyTorch's module are compared padded.
     Weights and statistics are changed a little, by `seed`: zeros and ones hide much.
-    The modules given stay as they are. Dropout is off, since masks never match.
+    The modules given stay as they are. Flax's is told of its mode by the keyword
+    `train`, `training`, `is_training`, `deterministic` or `use_running_average` that
+    its call has. Dropout is off, since masks never match.
 
     `torch_optimizer` makes an optimiser of the network, as
     `lambda net: torch.optim.Adam(net.parameters())`, and `optimizer` is optax's. By
@@ -60,8 +63,8 @@ def compare(
 
     Raises:
       ValueError: `rename` or `flattened` names what is not there, only one optimiser is
-        given, a recurrent layer has dropout, the second module is none of Flax, or
-        PyTorch's module cannot take the inputs.
+        given, a recurrent layer has dropout, the second module is none of Flax, the
+        inputs are no arrays, or a module cannot take them.
     """
     if (torch_optimizer is None) != (optimizer is None):
         raise ValueError("give both torch_optimizer and optimizer, or neither")
@@ -75,12 +78,11 @@ def compare(
     cpu = jax.devices("cpu")[0]
     with jax.enable_x64(True), jax.default_device(cpu):
         net = randomised_copy(torch_module, seed)
+        given, wanted = untied_state_dict(net), _wanted(flax_module, arrays)
+        rename = with_own_names(rename, wanted, given, flattened)
         try:
             variables = from_state_dict(
-                untied_state_dict(net),
-                _wanted(flax_module, arrays),
-                rename=rename,
-                flattened=flattened,
+                given, wanted, rename=rename, flattened=flattened
             )
         except MisfitError as error:
             known = _misfit_causes(str(error))
@@ -138,15 +140,22 @@ def _report(
 
 def _wanted(module: nn.Module, arrays: Sequence[np.ndarray]) -> PyTree:
     """The shapes of the variables, floats as float64."""
+    try:
+        variables = jax.eval_shape(
+            lambda *x: initial_variables(module, x), *map(jnp.asarray, arrays)
+        )
+    except TypeError as error:
+        shapes = ", ".join(str(array.shape) for array in arrays)
+        raise ValueError(
+            f"the Flax module fails on inputs of shape {shapes}: {error}"
+        ) from error
     return jax.tree.map(
         lambda x: (
             jax.ShapeDtypeStruct(x.shape, jnp.float64)
             if jnp.issubdtype(x.dtype, jnp.floating)
             else x
         ),
-        jax.eval_shape(
-            lambda *x: initial_variables(module, x), *map(jnp.asarray, arrays)
-        ),
+        variables,
     )
 
 

@@ -71,7 +71,8 @@ def output_shapes(
 
 def _mode(module: nn.Module, *, train: bool) -> dict[str, Any]:
     """The keyword by which a module is told, if it takes one."""
-    modes = {"train": train, "training": train, "deterministic": not train}
+    modes = dict.fromkeys(("train", "training", "is_training"), train)
+    modes |= dict.fromkeys(("deterministic", "use_running_average"), not train)
     taken = inspect.signature(type(module).__call__).parameters
     return {name: mode for name, mode in modes.items() if name in taken}
 

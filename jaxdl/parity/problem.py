@@ -49,8 +49,15 @@ class Problem(NamedTuple):
 
 
 def as_inputs(inputs: Any) -> tuple[np.ndarray, ...]:
-    """Returns one array or several as a tuple, floats in float64."""
+    """Returns one array or several as a tuple, floats in float64.
+
+    Raises ValueError for what is none.
+    """
     arrays = inputs if isinstance(inputs, tuple | list) else (inputs,)
+    for array in arrays:
+        if not hasattr(array, "dtype"):
+            kind = type(array).__name__
+            raise ValueError(f"inputs hold a {kind}: give an array or a tuple of them")
     arrays = tuple(np.asarray(array) for array in arrays)
     return tuple(
         a.astype(np.float64) if jnp.issubdtype(a.dtype, jnp.floating) else a

@@ -27,6 +27,7 @@ def curves(history: Mapping[str, np.ndarray]) -> Figure:
       ValueError: no metric is a single number, one has no epochs, or a name no split.
     """
     given = ", ".join(history) or "nothing"
+    history = {name: np.asarray(values) for name, values in history.items()}
     history = {name: values for name, values in history.items() if values.ndim == 1}
     if not history:
         raise ValueError(f"history holds {given}: no metric of one number an epoch")

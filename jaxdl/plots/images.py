@@ -136,10 +136,15 @@ def show_confusion(
 
     `counts` is that of `jaxdl.metrics.confusion_matrix`. Shares that would be written
     as 0.00 are left out, and so are all where there are more than 20 classes.
+
+    Raises:
+      ValueError: there is not one name for each class.
     """
     counts = np.asarray(counts)
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     names = list(map(str, range(len(counts)) if class_names is None else class_names))
+    if len(names) != len(counts):
+        raise ValueError(f"{len(names)} class_names for {len(counts)} classes")
     side = 1.6 + 0.42 * len(counts)
     figure = Figure(figsize=(side + 0.8, side), layout="constrained")
     axes = figure.subplots()

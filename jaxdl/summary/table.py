@@ -9,7 +9,7 @@ import jax
 from jaxtyping import PyTree
 
 from jaxdl.graph.scopes import Scope
-from jaxdl.graph.tracing import to_jaxpr
+from jaxdl.graph.tracing import to_jaxpr, traced_as
 from jaxdl.summary.flops import flops_by_scope, uncounted
 
 MOST_ARRAYS = 3
@@ -19,7 +19,7 @@ class Row(NamedTuple):
     """A module or a scope, with all that lies within it.
 
     `path` is () for the whole. `output` has a `jax.ShapeDtypeStruct` for every array
-    that the first call returns; a scope has none.
+    that the first call returns; a scope has none, nor what returns other things.
     """
 
     path: tuple[str, ...]
@@ -131,7 +131,8 @@ def _of_module(module: Any, args: tuple, kwargs: dict) -> Summary:
     arrays, call = _split(args, kwargs)
     name, key = type(module).__name__, jax.random.key(0)
     init = lambda arrays: call(partial(module.init, key), arrays)
-    _, variables = to_jaxpr(name, init, arrays)
+    with traced_as(name):
+        variables = jax.eval_shape(init, arrays)
 
     kinds: dict[Scope, str] = {}
     outputs: dict[Scope, PyTree] = {}
@@ -140,12 +141,11 @@ def _of_module(module: Any, args: tuple, kwargs: dict) -> Summary:
         if context.method_name == "setup":
             return method(*args, **kwargs)
         path = context.module.path
-        is_first = path not in kinds
         kinds.setdefault(path, type(context.module).__name__)
         # A scope of the path, beside those that Flax names less regularly.
         with jax.named_scope(_mark(path)):
             output = method(*args, **kwargs)
-        if is_first:
+        if path not in outputs and all(map(_is_array, jax.tree.leaves(output))):
             outputs[path] = jax.eval_shape(lambda: output)
         return output
 
@@ -160,7 +160,7 @@ def _of_module(module: Any, args: tuple, kwargs: dict) -> Summary:
         Row(
             path,
             kind,
-            outputs[path],
+            outputs.get(path),
             _size(_at(variables.get("params", {}), path)),
             sum(n for scope, n in flops.items() if _mark(path) in scope),
         )
@@ -173,11 +173,7 @@ def _of_module(module: Any, args: tuple, kwargs: dict) -> Summary:
 def _split(args: tuple, kwargs: dict) -> tuple[list[Any], Callable]:
     """Returns the arrays in the arguments, and how to call a function with others."""
     leaves, tree = jax.tree.flatten((args, kwargs))
-    places = [
-        place
-        for place, leaf in enumerate(leaves)
-        if hasattr(leaf, "shape") and hasattr(leaf, "dtype")
-    ]
+    places = [place for place, leaf in enumerate(leaves) if _is_array(leaf)]
 
     def call(function: Callable, arrays: Sequence[Any]) -> Any:
         given = list(leaves)
@@ -187,6 +183,10 @@ def _split(args: tuple, kwargs: dict) -> tuple[list[Any], Callable]:
         return function(*args, **kwargs)
 
     return [leaves[place] for place in places], call
+
+
+def _is_array(leaf: Any) -> bool:
+    return hasattr(leaf, "shape") and hasattr(leaf, "dtype")
 
 
 def _mark(path: Scope) -> str:

@@ -8,6 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, PRNGKeyArray
 
+from jaxdl.training import check_names
+
 Points = dict[str, np.ndarray]
 Distribution = Callable[[PRNGKeyArray, tuple[int, ...]], Array]
 
@@ -107,6 +109,7 @@ def by_static(
       ValueError: a static setting does not exist, or another one holds no numbers, or
         numbers that JAX's types cannot hold.
     """
+    check_names("static", static)
     for name in static:
         if name not in points:
             raise ValueError(f"static={name!r} is not among the settings: {[*points]}")

@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import PyTree
 
 from jaxdl.torch_weights.arrays import as_numpy
-from jaxdl.torch_weights.layouts import Layout, layouts
+from jaxdl.torch_weights.layouts import Layout, layouts, with_own_names
 
 # Counts of batches: Flax's own BatchNorm and files older than PyTorch 0.4.1 lack them.
 COUNTER = "num_batches_tracked"
@@ -73,12 +73,8 @@ def from_state_dict(
     for name in state_dict:
         if not isinstance(name, str):
             raise ValueError(f"state_dict has the key {name!r}, which is no name")
-    wanted = [
-        layout.as_it_is()
-        if layout.name not in state_dict and layout.own in state_dict
-        else layout
-        for layout in layouts(variables, rename, flattened)
-    ]
+    rename = with_own_names(rename, variables, state_dict, flattened)
+    wanted = layouts(variables, rename, flattened)
     leaves, tree = jax.tree.flatten(variables)
     given = {
         name: value for name, value in state_dict.items() if not _ignored(name, ignore)
@@ -114,8 +110,9 @@ def to_state_dict(
     load_state_dict, make each a tensor by torch.from_numpy; bfloat16, which that does
     not take, goes through `write_weights` and safetensors.torch.load_file.
 
-    A `kernel`, `scale` or `embedding` is written as `weight`, though it be a parameter
-    of your own, unless it is renamed: nothing tells it from those of the layers.
+    A `kernel`, `scale`, `embedding` or `negative_slope` is written as `weight`, though
+    it be a parameter of your own, unless it is renamed: nothing tells it from those of
+    the layers.
 
     Gradients, or anything else of the shapes of `variables`, are converted likewise.
 

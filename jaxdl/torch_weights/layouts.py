@@ -10,7 +10,12 @@ import numpy as np
 from jaxtyping import PyTree
 
 # Leaves that have another name in PyTorch; all others keep theirs.
-PARAMETERS = {"kernel": "weight", "scale": "weight", "embedding": "weight"}
+PARAMETERS = {
+    "kernel": "weight",
+    "scale": "weight",
+    "embedding": "weight",
+    "negative_slope": "weight",  # of flax.linen.PReLU
+}
 STATISTICS = {"mean": "running_mean", "var": "running_var"}
 
 
@@ -85,6 +90,26 @@ def layouts(
     return found
 
 
+def with_own_names(
+    rename: Mapping[str, str] | None,
+    variables: PyTree,
+    state_dict: Mapping[str, Any],
+    flattened: Mapping[str, Sequence[int]] | None,
+) -> dict[str, str]:
+    """Returns `rename` with what PyTorch calls as Flax does: a `scale` of one's own."""
+    arrays = (
+        ".".join(map(_key, keys[1:]))
+        for keys, _ in jax.tree.leaves_with_path(variables)
+    )
+    named = zip(arrays, layouts(variables, rename, flattened), strict=True)
+    own = {
+        array: layout.own
+        for array, layout in named
+        if layout.name not in state_dict and layout.own in state_dict
+    }
+    return {**(rename or {}), **own}
+
+
 def _layout(
     collection: str,
     path: Sequence[str],
@@ -114,6 +139,8 @@ def _layout(
     torch = tuple(view[axis] for axis in axes)
     if view != shape:
         torch = (torch[0], math.prod(torch[1:]))
+    if leaf == "negative_slope":
+        torch = torch or (1,)
     return Layout(name, own, shape, view, axes, torch)
 
 

@@ -249,6 +249,7 @@ def test_probabilities_of_dropout_may_be_traced():
     each, same = run(0.2, 0.5), run(0.3)
     np.testing.assert_allclose(jax.jit(run)(0.2, 0.5), each, rtol=1e-6)
     np.testing.assert_allclose(jax.jit(run)(0.3), same, rtol=1e-6)
+    np.testing.assert_allclose(run(np.float32(0.3)), same, rtol=1e-6)
 
 
 def test_dropout_comes_after_each_activation_with_its_own_probability():
