@@ -58,7 +58,6 @@ def main(config: Config = Config()) -> dict[str, float]:
             epochs=epochs, batch_size=batch_size,
             eval_step=make_eval_step(eval_fn), held_out={"test": test},
             name=name, callbacks=[run.log_as(name)],
-            checkpoint_dir=run.checkpoints / name,
         )  # fmt: skip
 
     with open_run("fine_tuning", config) as run:

@@ -3,6 +3,7 @@
 from typing import Literal
 
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
 from jaxdl.backend import on_cpu
@@ -178,6 +179,8 @@ def _check_arrays(axes: int, images, weight, bias) -> None:
 
 def _check_channels(images, weight, groups: int) -> None:
     group_channels, out_channels = weight.shape[-2:]
+    if not isinstance(groups, int | np.integer) or isinstance(groups, bool):
+        raise ValueError(f"groups={groups!r} is no whole number")
     if groups < 1 or out_channels % groups:
         raise ValueError(
             f"groups={groups} must be positive and divide the {out_channels} output "

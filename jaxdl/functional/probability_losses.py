@@ -9,7 +9,7 @@ import numpy as np
 from jax.custom_derivatives import SymbolicZero
 from jaxtyping import Array, Float
 
-from jaxdl.functional.checks import check_floating, check_values
+from jaxdl.functional.checks import at_least_float32, check_floating, check_values
 from jaxdl.functional.reductions import Reduction, check_pair, reduce_losses
 
 LEAST_VARIANCE = float(np.float32(1e-12))  # rounded by PyTorch, which in float64 shows
@@ -128,7 +128,10 @@ def _clamped_losses_jvp(primals, tangents):
     losses = _clamped_losses(p, target)
     tangent = jnp.zeros_like(losses)
     if not isinstance(by_p, SymbolicZero):
-        tangent += (p - target) * by_p / jnp.maximum(p * (1 - p), LEAST_VARIANCE)
+        wide, error = at_least_float32(p), at_least_float32(p - target)
+        # In float16 the limit would be 0.
+        slope = error / jnp.maximum(wide * (1 - wide), LEAST_VARIANCE)
+        tangent += (slope * by_p).astype(losses.dtype)
     if not isinstance(by_target, SymbolicZero):
         tangent += (jnp.log1p(-p) - jnp.log(p)) * by_target
     return losses, tangent

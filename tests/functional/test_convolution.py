@@ -369,3 +369,9 @@ def test_invalid_arguments_raise(changes, message):
     checked = inspect.unwrap(conv2d)
     with pytest.raises(ValueError, match=message):
         jax.eval_shape(lambda: checked(**arguments))
+
+
+@pytest.mark.parametrize("groups", [1.0, True])
+def test_groups_are_counted(groups, unchecked):
+    with pytest.raises(ValueError, match=f"groups={groups} is no whole number"):
+        conv2d(zeros(2, 5, 5, 4), zeros(3, 3, 4, 6), groups=groups)

@@ -165,6 +165,13 @@ def test_targets_that_are_not_differentiated_leave_the_tangent_finite():
     assert_close(tangent, jax.grad(loss)(p, targets) @ direction)
 
 
+def test_certain_and_right_in_float16_has_no_gradient():
+    """PyTorch's is NaN there: its limit of 1e-12 is 0 in float16."""
+    for p in 0.0, 1.0:
+        p = jnp.float16(p)
+        assert jax.grad(lambda x, p=p: binary_cross_entropy(x, p))(p) == 0
+
+
 def test_large_logits():
     x = np.array([0, -0.0, 40, -40, 800, -800, 1e300, -1e300])
     for y in (np.zeros(8), np.ones(8), np.full(8, 0.5)):
