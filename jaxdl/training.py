@@ -525,10 +525,12 @@ def made_of(function: Callable, make: Callable[..., T], *settings: Hashable) -> 
     function = uncompiled(function)
     if not isinstance(function, FunctionType):  # methods share what theirs holds
         return make(function, *settings)
+    # By the function itself too: functools.wraps copies what another holds.
     made = vars(function).setdefault("__jaxdl_made__", {})
-    if (make, settings) not in made:
-        made[make, settings] = make(function, *settings)
-    return made[make, settings]
+    name = function, make, settings
+    if name not in made:
+        made[name] = make(function, *settings)
+    return made[name]
 
 
 _CPU_OPTIONS = {

@@ -1,3 +1,4 @@
+import functools
 import os
 import shutil
 import signal
@@ -572,6 +573,21 @@ def test_a_second_call_compiles_nothing(run, driver):
     fresh, _ = train((state, step, others), **settings)
     assert len(traced) == before
     assert_same_bits(moved, fresh)
+
+
+def test_a_wrapped_step_is_another(run):
+    state, step, data = run
+    train(run)
+
+    @functools.wraps(step)
+    def doubled(*arguments):
+        state, metrics = step(*arguments)
+        return state, {"loss": 2 * metrics["loss"]}
+
+    for driver in "run", "scan", "loop":
+        _, once = train(run, driver=driver)
+        _, twice = train((state, doubled, data), driver=driver)
+        np.testing.assert_array_equal(twice["train/loss"], 2 * once["train/loss"])
 
 
 def test_methods_of_two_objects_are_two_steps(run):
