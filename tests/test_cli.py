@@ -156,6 +156,7 @@ def test_a_mistake_ends_the_process_without_a_traceback(tmp_path):
     assert done.stderr.count("\n") == 1
 
 
+@pytest.mark.slow
 def test_debug_shows_the_traceback(tmp_path):
     done = run_process(
         "experiments.lenet", "--batch-size", "1438", "--debug", cwd=tmp_path

@@ -13,6 +13,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from jaxdl import layers
 from jaxdl.classification import classification, init_model
 from jaxdl.functional import cross_entropy
+from jaxdl.models.containers import ModuleList
 from jaxdl.models.custom_layers import CenteredLayer
 from jaxdl.models.lenet import LeNet
 from jaxdl.models.recurrent import RecurrentClassifier
@@ -495,7 +496,7 @@ class Several(nn.Module):
 
     @nn.compact
     def __call__(self, x):
-        several = layers.ModuleList([layers.Linear(3), layers.Linear(3)], name="l")
+        several = ModuleList([layers.Linear(3), layers.Linear(3)], name="l")
         for layer in several:
             x = layer(x)
         return several[0](x)

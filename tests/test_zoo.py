@@ -454,6 +454,7 @@ def test_images_are_prepared_as_timm_evaluates(rng, name, shorter, size):
     np.testing.assert_allclose(prepared, expected, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_parameters_of_another_type_compute_in_it():
     half = zoo.create_model("resnet18", num_classes=3, dtype=jnp.bfloat16, key=KEY)
     full = zoo.create_model("resnet18", num_classes=3, key=KEY)

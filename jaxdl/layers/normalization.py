@@ -60,7 +60,7 @@ class BatchNorm(nn.Module):
             batches.value = batches.value + 1  # a new array: += may change the given
         momentum: float | Array | None = self.momentum
         if momentum is None:
-            momentum = 1 / batches.value.astype(mean.value.dtype)
+            momentum = 1 / jnp.maximum(batches.value, 1).astype(mean.value.dtype)
         output, running = batch_norm(
             x, mean.value, var.value, weight, bias,
             train=train, momentum=momentum, eps=self.eps,

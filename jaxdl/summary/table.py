@@ -1,7 +1,7 @@
 """What a model's layers give, hold and cost."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -145,7 +145,7 @@ def _of_module(module: Any, args: tuple, kwargs: dict) -> Summary:
         # A scope of the path, beside those that Flax names less regularly.
         with jax.named_scope(_mark(path)):
             output = method(*args, **kwargs)
-        if path not in outputs and all(map(_is_array, jax.tree.leaves(output))):
+        if path not in outputs and _are_arrays(output):
             outputs[path] = jax.eval_shape(lambda: output)
         return output
 
@@ -183,6 +183,12 @@ def _split(args: tuple, kwargs: dict) -> tuple[list[Any], Callable]:
         return function(*args, **kwargs)
 
     return [leaves[place] for place in places], call
+
+
+def _are_arrays(output: Any) -> bool:
+    if isinstance(output, Iterator):  # JAX is about to refuse those in trees
+        return False
+    return all(map(_is_array, jax.tree.leaves(output)))
 
 
 def _is_array(leaf: Any) -> bool:

@@ -181,7 +181,7 @@ def test_two_layers_both_ways_in_any_order_of_lengths_equal_torch(kind):
     [
         (33, True),
         slow(75, False),
-        (301, False),
+        slow(301, False),
         slow(301, True),
     ],
 )
@@ -332,7 +332,7 @@ def test_vmap_equals_a_loop(kind):
 
 
 @padded_and_packed
-@pytest.mark.parametrize("padded", [False, True])
+@pytest.mark.parametrize("padded", [slow(False), True])
 @pytest.mark.parametrize("split", ["input", slow("weights")])
 @pytest.mark.parametrize("kind", GATED)
 def test_inside_shard_map_what_is_split_may_be_either(kind, split, padded):
