@@ -523,7 +523,7 @@ def made_of(function: Callable, make: Callable[..., T], *settings: Hashable) -> 
     long as `function` is, if that is a plain one.
     """
     function = uncompiled(function)
-    if not isinstance(function, FunctionType):  # methods share what theirs holds
+    if not isinstance(function, FunctionType):  # objects may change
         return make(function, *settings)
     # By the function itself too: functools.wraps copies what another holds.
     made = vars(function).setdefault("__jaxdl_made__", {})

@@ -590,23 +590,21 @@ def test_a_wrapped_step_is_another(run):
         np.testing.assert_array_equal(twice["train/loss"], 2 * once["train/loss"])
 
 
-def test_methods_of_two_objects_are_two_steps(run):
+def test_objects_may_change_between_calls(run):
     state, step, data = run
 
     class Trainer:
-        def __init__(self, factor):
-            self.factor = factor
+        factor = 1
 
         def step(self, state, batch, key):
             state, metrics = step(state, batch, key)
-            return state, {"loss": metrics["loss"] * self.factor}
+            return state, {"loss": self.factor * metrics["loss"]}
 
-    for factor in 1, 2:
-        trainer = Trainer(factor)
-        _, history = train((state, trainer.step, data), epochs=1)
-        losses = history["train/loss"] / factor
-        first = losses if factor == 1 else first
-        np.testing.assert_allclose(losses, first, rtol=1e-6)
+    trainer = Trainer()
+    _, once = train((state, trainer.step, data))
+    trainer.factor = 2
+    _, twice = train((state, trainer.step, data))
+    np.testing.assert_array_equal(twice["train/loss"], 2 * once["train/loss"])
 
 
 def test_integers_that_jax_would_cut_are_refused(run, unchecked):
