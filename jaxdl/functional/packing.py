@@ -59,7 +59,7 @@ def pack_padded_sequence(
             f"lengths {values.tolist()} increase: sort them, or pass"
             " enforce_sorted=False"
         )
-    order = np.argsort(-values.astype(int), stable=True)
+    order = np.argsort(-values, stable=True)
     within = np.arange(values.max())[:, None] < values[order]
     time, example = np.nonzero(within)
     data = padded[time, order[example]]
