@@ -13,7 +13,12 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
-from jaxdl.functional.checks import Number, check_share, widened
+from jaxdl.functional.checks import (
+    Number,
+    at_least_float32,
+    check_share,
+    widened,
+)
 from jaxdl.functional.dropout import dropout as drop, drops
 from jaxdl.functional.packing import check_lengths
 from jaxdl.functional.recurrent_cells import (
@@ -221,10 +226,14 @@ def _scan(update: Update, x, weights, initial, running, backward: bool):
     gates = GATES[update]
     # Gates apart: XLA's CPU backend is slow where a loop slices them from one array.
     inputs = by_gate(x, weights.weight_ih, weights.bias_ih, gates)
+    # In float32 outside of the loop, where the gradients of its steps are added up.
+    of_state = weights.weight_hh, weights.bias_hh
+    wide = jax.tree.map(at_least_float32, of_state)
 
     def step(state, step_inputs):
         inputs, running = step_inputs
-        products = by_gate(state[0], weights.weight_hh, weights.bias_hh, gates)
+        weight, bias = jax.tree.map(lambda a, own: a.astype(own.dtype), wide, of_state)
+        products = by_gate(state[0], weight, bias, gates)
         later = update(inputs, products, state)
         if running is None:
             return later, later[0]

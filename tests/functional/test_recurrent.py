@@ -431,12 +431,13 @@ def test_narrow_dtypes_are_kept_and_near(kind, dtype, near):
 
 
 @pytest.mark.parametrize("dtype", [jnp.float16, jnp.bfloat16])
-def test_gradients_of_many_steps_add_up(dtype):
-    """For the weights, of sequences of many lengths: in bfloat16, 256 + 1 is 256."""
+@pytest.mark.parametrize("packed", [True, False])
+def test_gradients_of_many_steps_add_up(dtype, packed):
+    """For the weights: in bfloat16, 256 + 1 is 256."""
     steps, batch = 400, 40
     x, weights = problem(layers=1, directions=1, shape=(steps, batch, 2))
     x, weights = jax.tree.map(lambda a: (0.3 * a).astype(dtype), (x, weights))
-    lengths = jnp.full(batch, steps).at[0].set(steps - 1)
+    lengths = jnp.full(batch, steps).at[0].set(steps - 1) if packed else None
 
     def gradient(x, weights):
         total = lambda w: gru(x, w, lengths=lengths)[0].astype(float).sum() / batch
