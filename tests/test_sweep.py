@@ -424,12 +424,12 @@ def test_probabilities_and_smoothing_are_numbers_of_one_program(rng, x64):
         return {"loss": cross_entropy(logits, batch["label"], reduction="none")}
 
     data = examples(rng)
-    settings = grid(dropout=[0.0, 0.2, 0.7], smoothing=[0.0, 0.1])
+    settings = grid(dropout=[0.0, 0.7], smoothing=[0.0, 0.1])
     step = make_eval_step(eval_fn)
     sweep = search(train, settings, data, {"train": data}, KEY, eval_step=step)
     assert len(traced) <= 2
     losses = sweep.metrics["train/loss"][:, 0]
-    assert len(set(losses)) == 6
+    assert len(set(losses)) == 4
     for i, loss in enumerate(losses):
         point = {name: float(values[i]) for name, values in settings.items()}
         state = train(point, KEY, data)  # of Python's numbers

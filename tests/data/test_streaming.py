@@ -339,6 +339,7 @@ def test_workers_change_nothing_and_start_no_jax(no_shared_memory_left):
     assert not any(batch["started"].any() for batch, _ in with_started)
 
 
+@pytest.mark.slow
 def test_an_image_that_is_damaged_is_named_by_workers_too(tmp_path):
     (tmp_path / "a").mkdir()
     for i in range(5):

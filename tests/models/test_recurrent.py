@@ -17,6 +17,7 @@ from jaxdl.models.recurrent import (
 )
 from jaxdl.torch_weights import from_state_dict, to_state_dict
 from jaxdl.training import init_state, make_train_step, scan_steps
+from tests.marks import slow
 from tests.oracle import (
     assert_close,
     assert_trees_match,
@@ -137,7 +138,7 @@ def train_torch(net, make_optimizer, names, rows):
 @pytest.mark.parametrize(
     ("num_layers", "ours", "theirs"),
     [
-        (2, optax.adam(1e-3), lambda p: torch.optim.Adam(p, 1e-3)),
+        slow(2, optax.adam(1e-3), lambda p: torch.optim.Adam(p, 1e-3)),
         (1, optax.sgd(0.05, 0.9), lambda p: torch.optim.SGD(p, 0.05, 0.9)),
     ],
     ids=["adam", "momentum"],
