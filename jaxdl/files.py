@@ -1,16 +1,15 @@
 """Files that are written whole, and words for what cannot be written."""
 
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-PART = ".part"
-
 
 def is_part(name: str) -> bool:
-    """Tells whether a file of this name is what a kill left of another."""
-    return name.endswith(PART)
+    """Tells whether `write_whole` was killed while it wrote a file of this name."""
+    return re.fullmatch(r"\..+\.\d+\.part", name) is not None
 
 
 @contextmanager
@@ -31,11 +30,12 @@ def saying(what: str) -> Iterator[None]:
 
 def write_whole(path: Path, content: str | bytes) -> None:
     """Writes a file, words in UTF-8; one that is there is replaced at once, or stays.
+
     Raises:
       OSError: it cannot be written; the message names it.
     """
     data = content.encode() if isinstance(content, str) else content
-    part = path.with_name(f".{path.name}.{os.getpid()}{PART}")
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
     with saying(f"cannot write {path}"):
         try:
             with part.open("wb") as file:

@@ -229,6 +229,16 @@ def test_what_a_kill_left_half_written_is_cleared_away(here):
             assert config["lesson"] == "lesson"
 
 
+@pytest.mark.parametrize("name", ["film.part", ".film.part", "config.yaml.1.part"])
+def test_files_of_others_are_not_cleared_away(here, name):
+    theirs = here / "mine" / name
+    theirs.parent.mkdir()
+    theirs.write_text("precious")
+    with pytest.raises(ValueError, match="mine is not empty: name another"):
+        open_run("lesson", Config(run_dir="mine"))
+    assert theirs.read_text() == "precious"
+
+
 @contextmanager
 def no_file_longer_than(size):
     before = resource.getrlimit(resource.RLIMIT_FSIZE)

@@ -34,10 +34,9 @@ def embedding(
     Array([[5., 6.],
            [1., 2.]], dtype=float32)
     """
-    expect_array("weight", weight)
+    check_floating(weight=weight)
     if weight.ndim != 2:
         raise ValueError(f"weight has shape {weight.shape}; expected (rows, features)")
-    check_floating(weight=weight)
     _check_integer("input", input)
     rows = len(weight)
     inside = check_indices("index", input, rows)

@@ -13,12 +13,7 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
-from jaxdl.functional.checks import (
-    Number,
-    at_least_float32,
-    check_share,
-    widened,
-)
+from jaxdl.functional.checks import Number, at_least_float32, check_share, widened
 from jaxdl.functional.dropout import dropout as drop, drops
 from jaxdl.functional.packing import check_lengths
 from jaxdl.functional.recurrent_cells import (

@@ -159,7 +159,7 @@ def adagrad(
         eps=eps,
     )
 
-    lr, lr_decay = as_number(lr=lr), as_number(lr_decay=lr_decay)
+    lr, lr_decay = as_number("lr", lr), as_number("lr_decay", lr_decay)
 
     def decayed(count):
         return (lr(count) if callable(lr) else lr) / (1 + count * lr_decay)

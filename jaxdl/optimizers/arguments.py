@@ -19,7 +19,7 @@ def check_at_least(limit: int, **values: Any) -> None:
     Or for a string, as YAML makes of 1e-3.
     """
     for name, value in values.items():
-        as_number(**{name: value})
+        as_number(name, value)
         if is_known(value) and not np.asarray(value) >= limit:
             raise ValueError(f"{name}={value} is not at least {limit}")
 
@@ -27,7 +27,7 @@ def check_at_least(limit: int, **values: Any) -> None:
 def check_betas(betas: tuple[Any, Any]) -> None:
     """Raises ValueError for a decay rate outside of [0, 1)."""
     for i, beta in enumerate(betas):
-        as_number(**{f"betas[{i}]": beta})
+        as_number(f"betas[{i}]", beta)
         if is_known(beta) and not 0 <= np.asarray(beta) < 1:
             raise ValueError(f"betas[{i}]={beta} is not within [0, 1)")
 
@@ -35,17 +35,16 @@ def check_betas(betas: tuple[Any, Any]) -> None:
 def check_shares(**values: Any) -> None:
     """Raises ValueError for a value outside of [0, 1]; what is not yet known passes."""
     for name, value in values.items():
-        as_number(**{name: value})
+        as_number(name, value)
         if is_known(value) and not 0 <= np.asarray(value) <= 1:
             raise ValueError(f"{name}={value} is not within [0, 1]")
 
 
-def as_number(**named: Any) -> Any:
-    """Returns the one value given, a Python integer as a float: its powers overflow.
+def as_number(name: str, value: Any) -> Any:
+    """Returns the value, a Python integer as a float: its powers overflow.
 
     Raises ValueError for a string, as YAML makes of 1e-3.
     """
-    [(name, value)] = named.items()
     if isinstance(value, str):
         raise ValueError(f"{name}={value!r} is no number")
     return float(value) if type(value) is int else value

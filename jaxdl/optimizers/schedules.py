@@ -37,7 +37,7 @@ def step_lr(lr: ArrayLike, step_size: int, gamma: ArrayLike = 0.1) -> optax.Sche
     [0.5, 0.5, 0.25, 0.25, 0.125]
     """
     check_at_least(1, step_size=step_size)
-    lr, gamma = as_number(lr=lr), as_number(gamma=gamma)
+    lr, gamma = as_number("lr", lr), as_number("gamma", gamma)
     return lambda count: lr * gamma ** (count // step_size)
 
 
@@ -50,7 +50,11 @@ def multistep_lr(
     >>> [schedule(count) for count in range(5)]
     [0.5, 0.25, 0.25, 0.125, 0.125]
     """
-    lr, gamma, milestones = as_number(lr=lr), as_number(gamma=gamma), tuple(milestones)
+    lr, gamma, milestones = (
+        as_number("lr", lr),
+        as_number("gamma", gamma),
+        tuple(milestones),
+    )
     return lambda count: lr * gamma ** sum(count >= m for m in milestones)
 
 
@@ -62,7 +66,7 @@ def exponential_lr(lr: ArrayLike, gamma: ArrayLike) -> optax.Schedule:
     >>> float(exponential_lr(0.5, gamma=0.5)(2))
     0.125
     """
-    lr, gamma = as_number(lr=lr), as_number(gamma=gamma)
+    lr, gamma = as_number("lr", lr), as_number("gamma", gamma)
     if not isinstance(gamma, float) or gamma <= 0:
         return lambda count: lr * gamma**count
     # In float32 a gamma near 1 is 3e-8 off, and so is each of its 100,000 factors.
@@ -88,7 +92,7 @@ def cosine_annealing_lr(
     [0.5, 0.25, 0.0, 0.25]
     """
     check_at_least(1, T_max=T_max)
-    lr, eta_min = as_number(lr=lr), as_number(eta_min=eta_min)
+    lr, eta_min = as_number("lr", lr), as_number("eta_min", eta_min)
     return lambda count: (
         eta_min + (lr - eta_min) / 2 * (1 + jnp.cos(pi * count / T_max))
     )
@@ -112,9 +116,9 @@ def linear_lr(
     >>> [float(schedule(count)) for count in range(4)]
     [0.25, 0.375, 0.5, 0.5]
     """
-    lr = as_number(lr=lr)
-    start_factor = as_number(start_factor=start_factor)
-    end_factor = as_number(end_factor=end_factor)
+    lr = as_number("lr", lr)
+    start_factor = as_number("start_factor", start_factor)
+    end_factor = as_number("end_factor", end_factor)
     if is_known(start_factor) and not 0 < np.asarray(start_factor) <= 1:
         raise ValueError(f"start_factor={start_factor} is not within (0, 1]")
     check_shares(end_factor=end_factor)

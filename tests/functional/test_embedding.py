@@ -205,9 +205,9 @@ def test_the_gradient_of_a_frequent_row_adds_up(dtype):
     np.testing.assert_allclose(gradient.astype(float), expected, rtol=0.01)
 
 
-def test_lists_are_no_arrays():
+def test_lists_are_no_arrays(unchecked):
     weight = jnp.zeros((4, 2))
     with pytest.raises(ValueError, match="input is a list: expected an array"):
-        inspect.unwrap(embedding)([0, 1], weight)
+        embedding([0, 1], weight)
     with pytest.raises(ValueError, match="weight is a list: expected an array"):
-        inspect.unwrap(embedding)(jnp.zeros(2, int), [[0.0]])
+        embedding(jnp.zeros(2, int), [[0.0]])
